@@ -1,0 +1,234 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"zmailer/spool/dsn"
+)
+
+type controlParser struct {
+	c    *Control
+	open *Group    // group still waiting for its m record
+	next int       // number the next recipient must have
+	all  []rcptRef // position of recipient n, so that an event costs no search
+}
+
+type rcptRef struct{ group, index int }
+
+// line takes one line and what follows it, and returns what is left.
+func (p *controlParser) line(line string, rest []byte) ([]byte, error) {
+	f, err := SplitLine(line, maxControlFields)
+	if err != nil {
+		return nil, err
+	}
+	letter, f := f[0], f[1:]
+	if p.c.Complete {
+		return rest, p.event(letter, f)
+	}
+	if letter == "m" {
+		return p.header(f, rest)
+	}
+	return rest, p.record(letter, f)
+}
+
+func (p *controlParser) record(letter string, f []string) error {
+	if want, ok := recordFields[letter]; !ok {
+		return fmt.Errorf("unknown record %.20q", letter)
+	} else if want >= 0 && len(f) != want {
+		return fmt.Errorf("record %s: %d fields, want %d", letter, len(f), want)
+	}
+	c := p.c
+	switch letter {
+	case "v":
+		if f[0] != controlVersion {
+			return fmt.Errorf("format version %.20q: this program knows version %s", f[0], controlVersion)
+		}
+	case "i":
+		return p.ident(f)
+	case "t":
+		us, err := strconv.ParseInt(f[0], 10, 64)
+		c.Arrival = time.UnixMicro(us)
+		return err
+	case "l":
+		c.MessageID = f[0]
+	case "c":
+		c.Config = f[0]
+	case "f":
+		return c.Attr.parse(f)
+	case "s":
+		if p.open != nil {
+			return errors.New("sender record before the header of the group before")
+		}
+		hop, err := parseHop(f)
+		c.Groups = append(c.Groups, Group{Sender: hop})
+		p.open = &c.Groups[len(c.Groups)-1]
+		return err
+	case "r":
+		return p.rcpt(f)
+	case "N":
+		r, err := p.lastRcpt()
+		if err == nil {
+			r.Notify, r.ORcpt = f[0], f[1]
+		}
+		return err
+	case "w":
+		r, err := p.lastRcpt()
+		if err == nil {
+			r.Why = f[0]
+		}
+		return err
+	case "z":
+		if p.open != nil || c.ID == "" {
+			return errors.New("closing line before the end of the records")
+		}
+		c.Complete = true
+	}
+	return nil
+}
+
+// recordFields is the number of fields after the letter; -1 is any.
+var recordFields = map[string]int{
+	"v": 1, "i": 4, "t": 1, "l": 1, "c": 1, "f": -1, "s": 4, "r": 5, "N": 2, "w": 1, "z": 0,
+}
+
+func (p *controlParser) ident(f []string) (err error) {
+	c := p.c
+	if c.ID, err = ParseID(f[0]); err != nil {
+		return err
+	}
+	for i, dst := range []*int64{&c.Size, &c.HeaderOffset, &c.BodyOffset} {
+		if *dst, err = strconv.ParseInt(f[i+1], 10, 64); err != nil {
+			return err
+		}
+	}
+	if c.HeaderOffset < 0 || c.BodyOffset < c.HeaderOffset || c.Size < c.BodyOffset {
+		return fmt.Errorf("offsets %d and %d in a file of %d bytes", c.HeaderOffset, c.BodyOffset, c.Size)
+	}
+	return nil
+}
+
+func parseHop(f []string) (Hop, error) {
+	priv, err := strconv.Atoi(f[3])
+	if err != nil {
+		return Hop{}, fmt.Errorf("privilege %.20q: want a number", f[3])
+	}
+	return Hop{Channel: f[0], Host: f[1], User: f[2], Privilege: priv}, nil
+}
+
+func (p *controlParser) rcpt(f []string) error {
+	if p.open == nil {
+		return errors.New("recipient without a sender record before it")
+	}
+	n, err := strconv.Atoi(f[0])
+	if err != nil || n != p.next {
+		return fmt.Errorf("recipient number %.20q, want %d", f[0], p.next)
+	}
+	hop, err := parseHop(f[1:])
+	if err != nil {
+		return err
+	}
+	p.all = append(p.all, rcptRef{len(p.c.Groups) - 1, len(p.open.Rcpts)})
+	p.open.Rcpts = append(p.open.Rcpts, Rcpt{N: n, Hop: hop})
+	p.next++
+	return nil
+}
+
+func (p *controlParser) lastRcpt() (*Rcpt, error) {
+	if p.open == nil || len(p.open.Rcpts) == 0 {
+		return nil, errors.New("no recipient before this record")
+	}
+	return &p.open.Rcpts[len(p.open.Rcpts)-1], nil
+}
+
+func (p *controlParser) header(f []string, rest []byte) ([]byte, error) {
+	if p.open == nil || len(p.open.Rcpts) == 0 {
+		return nil, errors.New("header without recipients")
+	}
+	if len(f) != 1 {
+		return nil, errors.New("record m: want a length")
+	}
+	n, err := strconv.Atoi(f[0])
+	if err != nil || n < 0 || n > maxGroupHeader {
+		return nil, fmt.Errorf("header length %.20q", f[0])
+	}
+	if n > len(rest) { // cut short: the closing line is missing too
+		return nil, ErrIncomplete
+	}
+	p.open.Header = rest[:n:n]
+	p.open = nil
+	return rest[n:], nil
+}
+
+// event folds one appended line into the state.
+func (p *controlParser) event(letter string, f []string) error {
+	switch letter {
+	case "h":
+		p.c.Held = true
+		return nil
+	case "u":
+		p.c.Held = false
+		return nil
+	}
+	if len(f) < 2 {
+		return fmt.Errorf("event %.20q: too few fields", letter)
+	}
+	at, err := strconv.ParseInt(f[1], 10, 64)
+	if err != nil {
+		return fmt.Errorf("event %.20q: time %.20q", letter, f[1])
+	}
+	apply, err := eventFold(letter, time.Unix(at, 0), f[2:])
+	if err != nil {
+		return err
+	}
+	for _, word := range strings.Split(f[0], ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 0 || n >= len(p.all) {
+			return fmt.Errorf("event %s: no recipient %.20q", letter, word)
+		}
+		ref := p.all[n]
+		apply(&p.c.Groups[ref.group].Rcpts[ref.index])
+	}
+	return nil
+}
+
+// eventFold returns what an event does to each recipient it names.
+func eventFold(letter string, at time.Time, f []string) (func(*Rcpt), error) {
+	switch letter {
+	case "d":
+		if len(f) != 2 || len(f[0]) != 1 {
+			return nil, errors.New("event d: want kind and id")
+		}
+		return func(r *Rcpt) { r.Reported += f[0] }, nil
+	case "+", "-", "x", "=":
+	default:
+		return nil, fmt.Errorf("unknown event %.20q", letter)
+	}
+	if len(f) != 5 {
+		return nil, fmt.Errorf("event %s: %d fields, want 7", letter, len(f)+2)
+	}
+	next, err := strconv.ParseInt(f[0], 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("event %s: next attempt %.20q", letter, f[0])
+	}
+	res := dsn.Result{Status: f[1], Relay: f[2], Remote: f[3] == "r", Text: f[4]}
+	var state RcptState
+	switch letter {
+	case "+":
+		res.Action, state = dsn.OK, Done
+	case "-":
+		res.Action, state = dsn.Failed, Bounced
+	case "x":
+		res.Action, state = dsn.Expanded, Dropped
+	}
+	return func(r *Rcpt) {
+		r.State, r.Last, r.LastTime = state, res, at
+		r.Attempts++
+		if state == Pending {
+			r.Next = time.Unix(next, 0)
+		}
+	}, nil
+}

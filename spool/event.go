@@ -1,0 +1,113 @@
+package spool
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"zmailer/spool/dsn"
+)
+
+// An Event is one appended line of a control file.
+type Event struct {
+	Rcpts  []int
+	At     time.Time
+	Result dsn.Result
+	Next   time.Time // Deferred and RetryAt: not before this time
+}
+
+// Append appends the event's line.
+func (e *Event) Append(b []byte) []byte {
+	letter, next := "=", e.Next.Unix()
+	switch e.Result.Action {
+	case dsn.OK:
+		letter, next = "+", 0
+	case dsn.Failed:
+		letter, next = "-", 0
+	case dsn.Expanded:
+		letter, next = "x", 0
+	}
+	who := "l"
+	if e.Result.Remote {
+		who = "r"
+	}
+	return AppendLine(b, letter, numbers(e.Rcpts), strconv.FormatInt(e.At.Unix(), 10),
+		strconv.FormatInt(next, 10), e.Result.FullStatus(), e.Result.Relay, who, e.Result.Text)
+}
+
+// AppendReport appends the line that says that the report id about rcpts was submitted.
+func AppendReport(b []byte, rcpts []int, at time.Time, kind ReportKind, id ID) []byte {
+	return AppendLine(b, "d", numbers(rcpts), strconv.FormatInt(at.Unix(), 10), string(rune(kind)), string(id))
+}
+
+// AppendHold appends the line that holds or releases the message.
+func AppendHold(b []byte, held bool, at time.Time) []byte {
+	letter := "u"
+	if held {
+		letter = "h"
+	}
+	return AppendLine(b, letter, strconv.FormatInt(at.Unix(), 10))
+}
+
+func numbers(ns []int) string {
+	var b []byte
+	for i, n := range ns {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, int64(n), 10)
+	}
+	return string(b)
+}
+
+// AppendEvents appends lines to the control file of id in a single write. A
+// process that dies in it leaves a torn line, which readers ignore and which the
+// next event starts behind: every write begins on a fresh line.
+func (s *Spool) AppendEvents(id ID, lines []byte) error {
+	f, err := os.OpenFile(s.ControlPath(id), os.O_RDWR|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	var last [1]byte
+	if _, err := f.ReadAt(last[:], st.Size()-1); err != nil {
+		return fmt.Errorf("append to control file of %s: %w", id, err)
+	}
+	if last[0] != '\n' {
+		// Cut the torn line off: with a newline put behind it, it would be a
+		// malformed record in the middle of the file.
+		if err := cutTorn(f, st.Size()); err != nil {
+			return fmt.Errorf("append to control file of %s: %w", id, err)
+		}
+	}
+	if n, err := f.Write(lines); err != nil {
+		if n > 0 {
+			return fmt.Errorf("append to control file of %s: %w (cut back: %v)", id, err, f.Truncate(st.Size()))
+		}
+		return fmt.Errorf("append to control file of %s: %w", id, err)
+	}
+	return f.Close()
+}
+
+// cutTorn removes what follows the last newline of the file.
+func cutTorn(f *os.File, size int64) error {
+	buf := make([]byte, 64<<10)
+	for size > 0 {
+		n := min(size, int64(len(buf)))
+		if _, err := f.ReadAt(buf[:n], size-n); err != nil {
+			return err
+		}
+		for i := n - 1; i >= 0; i-- {
+			if buf[i] == '\n' {
+				return f.Truncate(size - n + i + 1)
+			}
+		}
+		size -= n
+	}
+	return f.Truncate(0)
+}

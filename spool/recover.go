@@ -1,0 +1,184 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Recovered counts what Recover did.
+type Recovered struct {
+	Requeued    int // back to router/: states "moving" and "half"
+	Orphans     int // control files of finished messages, removed
+	Quarantined int // control files that cannot be understood
+}
+
+// Recover brings states "moving", "half" and "orphan" back to states that
+// somebody moves on. It must run before the router takes the first message and
+// while no other router runs (the caller holds the router's pid file); the
+// scheduler may be running, since it never touches an incomplete or orphaned
+// control file. note is told each thing done.
+//
+// Cost: one directory scan of queue/ and transport/ and the last bytes of each
+// control file.
+func (s *Spool) Recover(note func(id ID, what string)) (Recovered, error) {
+	var rec Recovered
+	for _, h := range HashDirs() {
+		queued, err := listIDs(filepath.Join(s.Root, QueueDir, h))
+		if err != nil {
+			return rec, err
+		}
+		controls, err := listIDs(filepath.Join(s.Root, TransportDir, h))
+		if err != nil {
+			return rec, err
+		}
+		for id := range queued {
+			if err := s.recoverQueued(id, controls[id], &rec, note); err != nil {
+				return rec, err
+			}
+		}
+		for id := range controls {
+			if queued[id] {
+				continue
+			}
+			if err := s.recoverOrphan(id, &rec, note); err != nil {
+				return rec, err
+			}
+		}
+	}
+	return rec, nil
+}
+
+func (s *Spool) recoverQueued(id ID, hasControl bool, rec *Recovered, note func(ID, string)) error {
+	if hasControl {
+		closed, err := s.controlClosed(id)
+		if err != nil || closed {
+			return err
+		}
+		if err := remove(s.ControlPath(id)); err != nil {
+			return err
+		}
+	}
+	err := renameNew(s.QueuePath(id), s.Path(RouterDir, id))
+	if errors.Is(err, fs.ErrNotExist) { // the scheduler finished it meanwhile
+		return nil
+	}
+	if err == nil {
+		rec.Requeued++
+		note(id, "routing was interrupted: back to router")
+	}
+	return err
+}
+
+// controlClosed says whether the router finished writing the control file. Only
+// a file that ends early is reported as not closed: one with other faults belongs
+// to the scheduler, which quarantines it.
+func (s *Spool) controlClosed(id ID) (bool, error) {
+	f, err := os.Open(s.ControlPath(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	// The common case, without reading the file: nothing was appended yet.
+	var tail [3]byte
+	if n := st.Size(); n >= 3 {
+		if _, err := f.ReadAt(tail[:], n-3); err != nil {
+			return false, err
+		}
+		if string(tail[1:]) == "z\n" && tail[0] == '\n' {
+			return true, nil
+		}
+	}
+	b, err := io.ReadAll(io.LimitReader(f, MaxControlSize))
+	if err != nil {
+		return false, err
+	}
+	_, err = ParseControl(b)
+	return !errors.Is(err, ErrIncomplete), nil
+}
+
+func (s *Spool) recoverOrphan(id ID, rec *Recovered, note func(ID, string)) error {
+	c, err := ReadControl(s.ControlPath(id))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, ErrIncomplete), err == nil && !c.Finished():
+		// The message itself is gone: it was finished, and its control file came
+		// back after a power cut, or somebody removed it by hand. Keep the evidence.
+		rec.Quarantined++
+		note(id, "control file without a message file: moved to postman")
+		return renameNew(s.ControlPath(id), s.Path(PostmanDir, id)+".control")
+	case err != nil:
+		rec.Quarantined++
+		note(id, fmt.Sprintf("control file without a message file: %v: moved to postman", err))
+		return renameNew(s.ControlPath(id), s.Path(PostmanDir, id)+".control")
+	}
+	rec.Orphans++
+	note(id, "control file of a finished message: removed")
+	return remove(s.ControlPath(id))
+}
+
+func listIDs(dir string) (map[ID]bool, error) {
+	ids := make(map[ID]bool)
+	err := EachID(dir, func(id ID) error {
+		ids[id] = true
+		return nil
+	})
+	return ids, err
+}
+
+// EachID calls fn for each file of dir whose name is an id, in the directory's
+// order and in bounded memory. Other names are passed over.
+func EachID(dir string, fn func(ID) error) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for {
+		names, err := d.Readdirnames(1024)
+		for _, name := range names {
+			if id, bad := ParseID(name); bad == nil {
+				if err := fn(id); err != nil {
+					return err
+				}
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", dir, err)
+		}
+	}
+}
+
+// Sweep removes what submitters that died left in public/ longer than age ago.
+func (s *Spool) Sweep(age time.Duration) (removed int, err error) {
+	dir := filepath.Join(s.Root, PublicDir)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range entries {
+		st, err := e.Info()
+		if err != nil || !st.Mode().IsRegular() || time.Since(st.ModTime()) < age {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err == nil {
+			removed++
+		}
+	}
+	return removed, nil
+}
