@@ -93,15 +93,10 @@ func appendComments(b []byte, spec string) []byte {
 	p := scanner{s: spec}
 	for !p.end() {
 		at := p.i
-		switch spec[p.i] {
-		case '"':
-			p.quoted()
-		case '(':
-			p.comment()
+		p.token()
+		if spec[at] == '(' {
 			b = append(b, ' ')
 			b = append(b, spec[at:p.i]...)
-		default:
-			p.i++
 		}
 	}
 	return b
@@ -261,9 +256,10 @@ type shape struct {
 
 // shape passes over words and comments up to one of , ; : < > or the end.
 func (l *lister) shape() (sh shape, why string) {
+	sh.end = l.i
 	for !l.end() {
 		c := l.s[l.i]
-		if class[c]&(isLocal) != 0 {
+		if class[c]&isLocal != 0 {
 			l.i = run(l.s, l.i, isLocal)
 			sh.end = l.i
 			sh.words++

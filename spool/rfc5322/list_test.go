@@ -227,6 +227,10 @@ func FuzzParseList(f *testing.F) {
 			}
 		}
 		SplitList(s)
+		ParseMessageIDs(s)
+		if d := DecodeWords(s); !strings.ContainsAny(s, "\r\n") && strings.ContainsAny(d, "\r\n") {
+			t.Errorf("decoded to %q", d)
+		}
 	})
 }
 

@@ -90,15 +90,20 @@ func appendLine(b []byte, r *bufio.Reader, max int) ([]byte, error) {
 		}
 		b = append(b, part...)
 		switch {
-		case err == nil:
-			if bytes.HasSuffix(b[start:], []byte("\r\n")) {
-				b = append(b[:len(b)-2], '\n')
-			}
-			return b, nil
 		case errors.Is(err, io.EOF):
-			return append(b, '\n'), nil
+			return lfEnd(append(b, '\n')), nil
+		case err == nil:
+			return lfEnd(b), nil
 		case !errors.Is(err, bufio.ErrBufferFull):
 			return b[:start], fmt.Errorf("read header: %w", err)
 		}
 	}
+}
+
+// lfEnd turns the CRLF that b ends with into LF.
+func lfEnd(b []byte) []byte {
+	if bytes.HasSuffix(b, []byte("\r\n")) {
+		b = append(b[:len(b)-2], '\n')
+	}
+	return b
 }

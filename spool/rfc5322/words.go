@@ -17,7 +17,9 @@ const (
 // EncodeWord writes text for an unstructured field such as Subject: printable
 // ASCII as it is, anything else as encoded words (RFC 2047) of at most 75
 // octets with single spaces between, so that [FoldText] can fold it.
+// Control characters become spaces.
 func EncodeWord(s string) string {
+	s = spaceControls(s)
 	if plainASCII(s) && !strings.Contains(s, "=?") {
 		return s
 	}
@@ -26,8 +28,9 @@ func EncodeWord(s string) string {
 
 // EncodePhrase writes a display name for an address header: atoms as they
 // are, other printable ASCII as a quoted string, anything else as encoded
-// words.
+// words. Control characters become spaces.
 func EncodePhrase(name string) string {
+	name = spaceControls(name)
 	switch {
 	case name == "":
 		return ""
@@ -178,4 +181,13 @@ func wordLen(s string) int {
 		return 0
 	}
 	return i + n + 2
+}
+
+// FormatMailbox writes a mailbox for an address header: "Joe <joe@x>", or the
+// address alone if there is no name.
+func FormatMailbox(name string, a Address) string {
+	if name == "" {
+		return a.String()
+	}
+	return EncodePhrase(name) + " " + a.Path()
 }
