@@ -55,6 +55,17 @@ func (s *Spool) SubmitAs(id ID, env *Envelope) (*Submission, error) {
 	return sub, nil
 }
 
+// Reinject begins the submission of a complete message file, envelope included,
+// under the id it had: the journal's way to put a message back.
+func (s *Spool) Reinject(id ID, file []byte) (*Submission, error) {
+	sub := &Submission{ID: id, s: s}
+	if _, err := sub.Write(file); err != nil {
+		sub.Abort()
+		return nil, err
+	}
+	return sub, nil
+}
+
 // Size is the number of bytes so far, envelope included.
 func (sub *Submission) Size() int64 { return sub.size }
 

@@ -1,0 +1,160 @@
+package journal
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// settle is how long a retired segment waits before the syncfs that lets it go:
+// a session that was just told of success still renames its file.
+const settle = 2 * time.Second
+
+// checkpoints drops retired segments until the journal is closed.
+func (j *Journal) checkpoints() {
+	tick := time.NewTicker(MaxAge / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-j.stop:
+			return
+		case <-tick.C:
+			j.retireOld()
+		case <-j.kick:
+		}
+		if !j.wait(settle) {
+			return
+		}
+		if err := j.checkpoint(); err != nil {
+			// The segments stay and are tried again at the next tick.
+			j.log.Error("journal checkpoint", "err", err)
+		}
+	}
+}
+
+func (j *Journal) wait(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-j.stop:
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// retireOld retires an active segment that nobody has written to for long, so
+// that an idle mailer does not depend on its journal.
+func (j *Journal) retireOld() {
+	j.mu.Lock()
+	if j.committing {
+		j.mu.Unlock()
+		return // the next commit looks at the age itself
+	}
+	j.committing = true // the segment is ours
+	j.mu.Unlock()
+	if j.active != nil && time.Since(j.active.created) > MaxAge {
+		j.retire()
+	}
+	j.mu.Lock()
+	if len(j.pending) > 0 {
+		j.pending[0].done <- errLead
+	} else {
+		j.committing = false
+	}
+	j.mu.Unlock()
+}
+
+// checkpoint makes the spool's files durable and drops what was retired before.
+func (j *Journal) checkpoint() error {
+	j.segMu.Lock()
+	old := j.retired
+	j.retired = nil
+	j.segMu.Unlock()
+	if len(old) == 0 {
+		return nil
+	}
+	err := syncFS(j.root)
+	for i, seg := range old {
+		if err == nil {
+			err = j.drop(seg)
+		}
+		if err != nil {
+			j.segMu.Lock()
+			j.retired = append(j.retired, old[i:]...)
+			j.segMu.Unlock()
+			return err
+		}
+	}
+	return nil
+}
+
+// drop clears a segment's header and keeps the file for reuse, or removes it.
+func (j *Journal) drop(seg *segment) error {
+	j.segMu.Lock()
+	keep := len(j.free) < maxFree
+	j.segMu.Unlock()
+	if !keep {
+		seg.f.Close() // removed next: its content no longer matters
+		return os.Remove(seg.path)
+	}
+	if err := clearHeader(seg.f); err != nil {
+		return err
+	}
+	if err := seg.f.Close(); err != nil {
+		return err
+	}
+	j.segMu.Lock()
+	j.free = append(j.free, seg.path)
+	j.segMu.Unlock()
+	return nil
+}
+
+func clearHeader(f *os.File) error {
+	if err := writeAll(f, [][]byte{make([]byte, headerSize)}, 0); err != nil {
+		return err
+	}
+	return datasync(f)
+}
+
+func syncFS(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := unix.Syncfs(int(d.Fd())); err != nil {
+		return fmt.Errorf("syncfs %s: %w", dir, err)
+	}
+	return nil
+}
+
+// Close makes everything durable as files and gives the journal up. No Append may
+// be under way.
+func (j *Journal) Close() error {
+	close(j.stop)
+	j.stopped.Wait()
+	if j.active != nil {
+		j.retire()
+	}
+	err := j.checkpoint()
+	if e := j.lock.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+func segmentPath(dir string, n int) string { return filepath.Join(dir, fmt.Sprintf("%08d.seg", n)) }
+
+func segmentNumber(path string) int {
+	n := -1
+	fmt.Sscanf(filepath.Base(path), "%d.seg", &n)
+	return n
+}
+
+func segmentPaths(dir string) ([]string, error) {
+	return filepath.Glob(filepath.Join(dir, "[0-9]*.seg"))
+}

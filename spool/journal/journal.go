@@ -1,0 +1,449 @@
+// Package journal makes many small messages durable with one sync.
+//
+// One fsync and one rename for each message limits any spool to a few hundred
+// messages a second. The journal is an append-only log of whole messages in
+// preallocated segments: all sessions that wait share one fdatasync. The message
+// is also written as a plain file, without a sync of its own; most are delivered
+// before the file system ever writes them out.
+//
+// A segment is dropped when it is full or half a minute old: after a syncfs of
+// the spool its messages are durable as files. Only after another boot are
+// segments replayed (Recover): within one boot the page cache has everything, also
+// when every process of the mailer was killed.
+//
+// # On disk
+//
+// journal/<n>.seg: a header block, then records. All numbers are little endian.
+//
+//	header   "ZMJRNL1\n", epoch (8 bytes), created (8, Unix µs), boot id (36); padded to 4096
+//	record   mark (4, low half of the epoch), length (4), CRC-32C (4), zero (4), id (16), message
+//
+// The CRC covers epoch, id and message, so that a record of the segment's earlier
+// life is never taken for one of this life. A record begins at a multiple of 8.
+// A header of zeroes is a free segment, kept to be used again: its blocks are
+// allocated and written, so that a sync of it has no file system metadata to write.
+//
+// # Orders that matter
+//
+// A header is durable before the first record is acknowledged. A segment's header
+// is cleared only after a syncfs that began after its last record's file was
+// renamed into router/. A descriptor whose sync failed is never synced again: the
+// kernel reports such an error once, and a second success would be a lie. The
+// segment is abandoned with what it holds, and the next message opens another.
+package journal
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"zmailer/spool"
+)
+
+const (
+	segmentSize = 32 << 20
+	headerSize  = 4096
+	recordHead  = 32
+	maxFree     = 2 // free segments kept for reuse
+	// MaxAge is how long a message may depend on the journal alone.
+	MaxAge = 30 * time.Second
+	// maxMessage is what fits a record; the spool sends larger ones as files.
+	maxMessage = spool.SmallMessage + 64<<10
+
+	magic = "ZMJRNL1\n"
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// A Journal is the open journal of a spool. It implements spool.Journal. One
+// process at a time has it open.
+type Journal struct {
+	dir  string
+	root string
+	log  *slog.Logger
+	boot string
+	lock *os.File
+
+	mu         sync.Mutex
+	pending    []*entry // waiting for the next commit
+	committing bool
+
+	// Owned by whoever commits.
+	active *segment
+	iov    [][]byte
+
+	segMu   sync.Mutex // guards what follows
+	retired []*segment // full or old: to be dropped after a syncfs
+	free    []string
+	next    int           // number of the next segment
+	kick    chan struct{} // a segment was retired
+	stop    chan struct{}
+	stopped sync.WaitGroup
+}
+
+// An entry is one message that waits to be durable.
+type entry struct {
+	id   spool.ID
+	msg  []byte
+	head [recordHead]byte
+	done chan error
+}
+
+// errLead makes a waiting session the one that commits next.
+var errLead = errors.New("lead the next commit")
+
+type segment struct {
+	path    string
+	f       *os.File
+	epoch   uint64
+	end     int64
+	created time.Time
+}
+
+// Open recovers what an earlier boot left and opens the journal of s. It fails if
+// another process has it open.
+func Open(s *spool.Spool, log *slog.Logger) (*Journal, error) {
+	boot, err := bootID()
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{
+		dir: filepath.Join(s.Root, spool.JournalDir), root: s.Root, log: log, boot: boot,
+		kick: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+	if j.lock, err = lockDir(j.dir, true); err != nil {
+		return nil, err
+	}
+	if _, err := recoverLocked(s, log, boot); err != nil {
+		j.lock.Close()
+		return nil, err
+	}
+	if err := j.collect(); err != nil {
+		j.lock.Close()
+		return nil, err
+	}
+	j.stopped.Go(j.checkpoints)
+	return j, nil
+}
+
+// bootID names this run of the kernel.
+func bootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil || len(b) < 36 {
+		return "", fmt.Errorf("boot id of the kernel: %w", err)
+	}
+	return string(b[:36]), nil
+}
+
+// lockDir takes the journal's lock. Recovery waits for it; a server that finds it
+// taken is a second server on one spool.
+func lockDir(dir string, fail bool) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	how := unix.LOCK_EX
+	if fail {
+		how |= unix.LOCK_NB
+	}
+	for {
+		if err = unix.Flock(int(f.Fd()), how); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("journal %s is in use by another process: %w", dir, err)
+	}
+	return f, nil
+}
+
+// collect lists the segments left by an earlier process of this boot: the used
+// ones are dropped at the first checkpoint, the free ones are used again.
+func (j *Journal) collect() error {
+	paths, err := segmentPaths(j.dir)
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if n := segmentNumber(path); n >= j.next {
+			j.next = n + 1
+		}
+		used, err := hasHeader(path)
+		if err != nil {
+			return err
+		}
+		if !used {
+			j.free = append(j.free, path)
+			continue
+		}
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		j.retired = append(j.retired, &segment{path: path, f: f})
+	}
+	if len(j.retired) > 0 {
+		j.wake()
+	}
+	return nil
+}
+
+// Append makes msg durable. See spool.Journal. It waits for the disk, whatever ctx
+// says: the message must not change while it is being written.
+func (j *Journal) Append(_ context.Context, id spool.ID, msg []byte) error {
+	if len(msg) > maxMessage {
+		return fmt.Errorf("journal: message of %d bytes", len(msg))
+	}
+	e := &entry{id: id, msg: msg, done: make(chan error, 1)}
+	j.mu.Lock()
+	j.pending = append(j.pending, e)
+	lead := !j.committing
+	j.committing = true
+	j.mu.Unlock()
+	if !lead {
+		if err := <-e.done; err != errLead {
+			return err
+		}
+	}
+	return j.lead(e)
+}
+
+// lead commits everything that waits, self among it, and passes the lead on.
+func (j *Journal) lead(self *entry) error {
+	j.mu.Lock()
+	batch := j.pending
+	j.pending = nil
+	j.mu.Unlock()
+	var selfErr error
+	for len(batch) > 0 {
+		n, err := j.commit(batch)
+		for _, e := range batch[:n] {
+			if e == self {
+				selfErr = err
+			} else {
+				e.done <- err
+			}
+		}
+		batch = batch[n:]
+	}
+	j.mu.Lock()
+	if len(j.pending) > 0 {
+		j.pending[0].done <- errLead
+	} else {
+		j.committing = false
+	}
+	j.mu.Unlock()
+	return selfErr
+}
+
+// commit writes and syncs as much of batch as fits the active segment, at least
+// one, and returns how many that were and what became of them.
+func (j *Journal) commit(batch []*entry) (int, error) {
+	if err := j.room(recordSize(batch[0])); err != nil {
+		return len(batch), err
+	}
+	seg := j.active
+	iov := j.iov[:0]
+	end := seg.end
+	n := 0
+	for _, e := range batch {
+		size := recordSize(e)
+		if n > 0 && (end+size > segmentSize || len(iov)+3 > 1000) {
+			break
+		}
+		seg.seal(e)
+		iov = append(iov, e.head[:], e.msg)
+		if pad := size - recordHead - int64(len(e.msg)); pad > 0 {
+			iov = append(iov, zeroes[:pad])
+		}
+		end += size
+		n++
+	}
+	j.iov = iov
+	if err := writeAll(seg.f, iov, seg.end); err != nil {
+		j.abandon(err)
+		return n, err
+	}
+	if err := datasync(seg.f); err != nil {
+		j.abandon(err)
+		return n, err
+	}
+	seg.end = end
+	return n, nil
+}
+
+var zeroes [8]byte
+
+func recordSize(e *entry) int64 {
+	return (recordHead + int64(len(e.msg)) + 7) &^ 7
+}
+
+func (s *segment) seal(e *entry) {
+	h := e.head[:]
+	binary.LittleEndian.PutUint32(h[0:], uint32(s.epoch))
+	binary.LittleEndian.PutUint32(h[4:], uint32(len(e.msg)))
+	binary.LittleEndian.PutUint32(h[8:], recordCRC(s.epoch, string(e.id), e.msg))
+	copy(h[16:], e.id)
+}
+
+func recordCRC(epoch uint64, id string, msg []byte) uint32 {
+	var b [8 + spool.IDLen]byte
+	binary.LittleEndian.PutUint64(b[:], epoch)
+	copy(b[8:], id)
+	return crc32.Update(crc32.Checksum(b[:], castagnoli), castagnoli, msg)
+}
+
+// writeAll is pwritev until everything is written.
+func writeAll(f *os.File, iov [][]byte, off int64) error {
+	iov = append([][]byte(nil), iov...)
+	for len(iov) > 0 {
+		n, err := unix.Pwritev(int(f.Fd()), iov, off)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("journal: write: %w", err)
+		}
+		if n == 0 {
+			return fmt.Errorf("journal: write: %w", unix.EIO)
+		}
+		off += int64(n)
+		for len(iov) > 0 && n >= len(iov[0]) {
+			n -= len(iov[0])
+			iov = iov[1:]
+		}
+		if n > 0 {
+			iov[0] = iov[0][n:]
+		}
+	}
+	return nil
+}
+
+func datasync(f *os.File) error {
+	for {
+		err := unix.Fdatasync(int(f.Fd()))
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR {
+			return fmt.Errorf("journal: sync: %w", err)
+		}
+	}
+}
+
+// abandon gives the active segment up after an error. What was acknowledged from
+// it stays valid until a syncfs has made the files durable.
+func (j *Journal) abandon(err error) {
+	j.log.Error("journal segment abandoned", "err", err, "segment", filepath.Base(j.active.path))
+	j.retire()
+}
+
+func (j *Journal) retire() {
+	j.segMu.Lock()
+	j.retired = append(j.retired, j.active)
+	j.segMu.Unlock()
+	j.active = nil
+	j.wake()
+}
+
+func (j *Journal) wake() {
+	select {
+	case j.kick <- struct{}{}:
+	default:
+	}
+}
+
+// room makes sure that the active segment can take size more bytes.
+func (j *Journal) room(size int64) error {
+	if j.active != nil && (j.active.end+size > segmentSize || time.Since(j.active.created) > MaxAge) {
+		j.retire()
+	}
+	if j.active != nil {
+		return nil
+	}
+	seg, err := j.newSegment()
+	if err == nil {
+		j.active = seg
+	}
+	return err
+}
+
+func (j *Journal) newSegment() (seg *segment, err error) {
+	path, fresh := j.takeFree()
+	flags := os.O_RDWR
+	if fresh {
+		flags |= os.O_CREATE | os.O_EXCL
+	}
+	f, err := os.OpenFile(path, flags, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(path) // holds nothing that anybody was promised
+		}
+	}()
+	if fresh {
+		if err := unix.Fallocate(int(f.Fd()), 0, 0, segmentSize); err != nil {
+			return nil, fmt.Errorf("journal: allocate %s: %w", path, err)
+		}
+	}
+	seg = &segment{path: path, f: f, end: headerSize, created: time.Now()}
+	var r [8]byte
+	rand.Read(r[:])
+	seg.epoch = binary.LittleEndian.Uint64(r[:])
+	if err := writeAll(f, [][]byte{seg.header(j.boot)}, 0); err != nil {
+		return nil, err
+	}
+	if err := datasync(f); err != nil {
+		return nil, err
+	}
+	if fresh {
+		if err := syncDir(j.dir); err != nil {
+			return nil, err
+		}
+	}
+	return seg, nil
+}
+
+func (j *Journal) takeFree() (path string, fresh bool) {
+	j.segMu.Lock()
+	defer j.segMu.Unlock()
+	if n := len(j.free); n > 0 {
+		path = j.free[n-1]
+		j.free = j.free[:n-1]
+		return path, false
+	}
+	j.next++
+	return segmentPath(j.dir, j.next-1), true
+}
+
+func (s *segment) header(boot string) []byte {
+	b := make([]byte, headerSize)
+	copy(b, magic)
+	binary.LittleEndian.PutUint64(b[8:], s.epoch)
+	binary.LittleEndian.PutUint64(b[16:], uint64(s.created.UnixMicro()))
+	copy(b[24:], boot)
+	return b
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

@@ -1,0 +1,219 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"zmailer/spool"
+)
+
+// Stats counts what Recover found.
+type Stats struct {
+	Segments int // segments of an earlier boot
+	Records  int // messages in them
+	Intact   int // whose file is there and whole
+	Finished int // that the done log knows as finished
+	Restored int // put back into router/
+	Removed  int // files of finished messages that the file system brought back
+}
+
+// Recover replays the segments of earlier boots of s. Router and server call it
+// before they do anything else; the second call finds nothing to do. While a
+// server has the journal open nothing of an earlier boot can be left, so Recover
+// returns at once.
+func Recover(s *spool.Spool, log *slog.Logger) (Stats, error) {
+	boot, err := bootID()
+	if err != nil {
+		return Stats{}, err
+	}
+	lock, err := lockDir(filepath.Join(s.Root, spool.JournalDir), true)
+	if err != nil {
+		return Stats{}, nil // the holder has recovered before it opened
+	}
+	defer lock.Close()
+	return recoverLocked(s, log, boot)
+}
+
+func recoverLocked(s *spool.Spool, log *slog.Logger, boot string) (st Stats, err error) {
+	// One syncfs makes all restored files durable, before the segments go.
+	s = &spool.Spool{Root: s.Root, NoSync: true}
+	dir := filepath.Join(s.Root, spool.JournalDir)
+	done, err := readDone(dir, boot)
+	if err != nil {
+		return st, err
+	}
+	paths, err := segmentPaths(dir)
+	if err != nil {
+		return st, err
+	}
+	var replayed []string
+	for _, path := range paths {
+		earlier, err := replaySegment(s, log, path, boot, done, &st)
+		if err != nil {
+			return st, fmt.Errorf("journal segment %s: %w", path, err)
+		}
+		if earlier {
+			replayed = append(replayed, path)
+		}
+	}
+	if len(replayed) == 0 && len(done) == 0 {
+		return st, nil
+	}
+	if err := removeFinished(s, done, &st); err != nil {
+		return st, err
+	}
+	if err := syncFS(s.Root); err != nil {
+		return st, err
+	}
+	for _, path := range replayed {
+		if err := os.Remove(path); err != nil {
+			return st, err
+		}
+	}
+	log.Info("journal replayed", "segments", st.Segments, "records", st.Records, "intact", st.Intact,
+		"finished", st.Finished, "restored", st.Restored, "removed", st.Removed)
+	return st, dropDone(dir, boot)
+}
+
+func hasHeader(path string) (bool, error) {
+	h, err := readHeader(path)
+	return h != nil, err
+}
+
+func readHeader(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	h := make([]byte, headerSize)
+	if _, err := io.ReadFull(f, h); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, nil // allocation was lost: no record was acknowledged from it
+		}
+		return nil, err
+	}
+	if !bytes.HasPrefix(h, []byte(magic)) {
+		return nil, nil
+	}
+	return h, nil
+}
+
+// replaySegment restores the messages of a segment of an earlier boot. A segment
+// of this boot is left to the server.
+func replaySegment(s *spool.Spool, log *slog.Logger, path, boot string, done map[spool.ID]bool, st *Stats) (bool, error) {
+	h, err := readHeader(path)
+	if err != nil || h == nil || string(h[24:24+len(boot)]) == boot {
+		return false, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	st.Segments++
+	epoch := binary.LittleEndian.Uint64(h[8:])
+	for off := int64(headerSize); ; {
+		id, msg, err := readRecord(f, off, epoch)
+		if err != nil {
+			return false, err
+		}
+		if msg == nil {
+			return true, nil
+		}
+		off += (recordHead + int64(len(msg)) + 7) &^ 7
+		st.Records++
+		if done[id] {
+			st.Finished++
+			continue
+		}
+		if err := restore(s, log, id, msg, st); err != nil {
+			return false, err
+		}
+	}
+}
+
+// readRecord returns the record at off; a nil message is the end of the segment.
+func readRecord(f *os.File, off int64, epoch uint64) (spool.ID, []byte, error) {
+	var h [recordHead]byte
+	if _, err := f.ReadAt(h[:], off); errors.Is(err, io.EOF) {
+		return "", nil, nil
+	} else if err != nil {
+		return "", nil, err
+	}
+	n := binary.LittleEndian.Uint32(h[4:])
+	if binary.LittleEndian.Uint32(h[0:]) != uint32(epoch) || n > maxMessage {
+		return "", nil, nil
+	}
+	msg := make([]byte, n)
+	if _, err := f.ReadAt(msg, off+recordHead); errors.Is(err, io.EOF) {
+		return "", nil, nil
+	} else if err != nil {
+		return "", nil, err
+	}
+	id, err := spool.ParseID(string(h[16:]))
+	if err != nil || binary.LittleEndian.Uint32(h[8:]) != recordCRC(epoch, string(id), msg) {
+		return "", nil, nil
+	}
+	return id, msg, nil
+}
+
+// restore puts a message back into router/ unless its file is there and whole. A
+// damaged file is replaced together with the control file made from it.
+func restore(s *spool.Spool, log *slog.Logger, id spool.ID, msg []byte, st *Stats) error {
+	places := []string{s.Path(spool.RouterDir, id), s.QueuePath(id), s.Path(spool.DeferredDir, id),
+		s.Path(spool.FreezerDir, id), s.Path(spool.PostmanDir, id)}
+	for _, path := range places {
+		b, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if bytes.Equal(b, msg) {
+			st.Intact++
+			return nil
+		}
+		log.Warn("message file damaged by the crash", "spoolid", string(id), "path", path, "size", len(b))
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(s.ControlPath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	sub, err := s.Reinject(id, msg)
+	if err != nil {
+		return err
+	}
+	if err := sub.Commit(context.Background()); err != nil {
+		return err
+	}
+	st.Restored++
+	log.Info("message restored from the journal", "spoolid", string(id))
+	return nil
+}
+
+// removeFinished removes files of finished messages: their unlinking was lost.
+func removeFinished(s *spool.Spool, done map[spool.ID]bool, st *Stats) error {
+	for id := range done {
+		for _, path := range []string{s.Path(spool.RouterDir, id), s.QueuePath(id), s.ControlPath(id)} {
+			err := os.Remove(path)
+			if err == nil {
+				st.Removed++
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
