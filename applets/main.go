@@ -1,0 +1,141 @@
+// Package applets dispatches to the programs of the mailer by the name that the
+// binary is called with. Table is the only list of them.
+package applets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"zmailer/spool/proc"
+)
+
+// Main runs the program that args[0], or else args[1], names, and returns its
+// exit status.
+func Main(args []string) int {
+	if len(args) == 0 {
+		return proc.Usage
+	}
+	name, rest := filepath.Base(args[0]), args[1:]
+	name = strings.TrimPrefix(name, "-") // a login shell's way of calling
+	rest, err := zconfig(rest)
+	if err != nil {
+		return fail(name, err)
+	}
+	if name != "zmailer" {
+		if row := lookup(name); row != nil {
+			return run(row, name, rest)
+		}
+	} else if row := applet(rest); row != nil {
+		return run(row, row.Name, rest[1:])
+	}
+	return runCommand(root(), "zmailer", rest)
+}
+
+// zconfig takes --zconfig FILE off the front and makes it ZCONFIG for this
+// process and its children.
+func zconfig(args []string) ([]string, error) {
+	if len(args) == 0 {
+		return args, nil
+	}
+	file, joined := strings.CutPrefix(args[0], "--zconfig=")
+	switch {
+	case joined:
+		args = args[1:]
+	case args[0] != "--zconfig":
+		return args, nil
+	case len(args) == 1:
+		return nil, proc.Exit(proc.Usage, "--zconfig needs the path of a zmailer.conf")
+	default:
+		file, args = args[1], args[2:]
+	}
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(path); err != nil {
+		return nil, proc.Exit(proc.Config, "--zconfig: %w", err)
+	}
+	return args, os.Setenv("ZCONFIG", path)
+}
+
+// applet returns the row for "zmailer NAME ARGS". The name of a daemon alone is
+// left to the control command, which starts it in the background.
+func applet(args []string) *Applet {
+	if len(args) == 0 {
+		return nil
+	}
+	row := lookup(args[0])
+	if row != nil && row.Class == Daemon && len(args) == 1 {
+		return nil
+	}
+	return row
+}
+
+func lookup(name string) *Applet {
+	for i := range Table {
+		row := &Table[i]
+		if row.Name == name {
+			return row
+		}
+		for _, alias := range row.Aliases {
+			if alias == name {
+				return row
+			}
+		}
+	}
+	return nil
+}
+
+func run(row *Applet, name string, args []string) int {
+	if raised() && !row.Submit {
+		return fail(name, proc.Exit(proc.NoPerm, "does not run with the rights of another user (remove the set-id bit)"))
+	}
+	if row.Collect != 0 {
+		debug.SetGCPercent(row.Collect)
+	}
+	cmd := row.Command()
+	if name != row.Name {
+		cmd.Use = name + strings.TrimPrefix(cmd.Use, row.Name)
+	}
+	return runCommand(cmd, name, args)
+}
+
+// raised says that the process has rights its caller has not.
+func raised() bool {
+	return os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
+}
+
+func runCommand(cmd *cobra.Command, name string, args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cmd.SetArgs(args)
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return proc.Exit(proc.Usage, "%w\nTry '%s --help'.", err, c.CommandPath())
+	})
+	err := cmd.ExecuteContext(ctx)
+	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
+		err = proc.Exit(proc.Usage, "%w\nTry 'zmailer help'.", err)
+	}
+	if err != nil {
+		return fail(name, err)
+	}
+	return proc.OK
+}
+
+func fail(name string, err error) int {
+	var exit *proc.ExitError
+	if !errors.As(err, &exit) || exit.Err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+	}
+	return proc.Code(err)
+}
