@@ -1,0 +1,494 @@
+package shell
+
+import (
+	"os"
+	"regexp"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	"mvdan.cc/sh/v3/syntax"
+)
+
+// testParser evaluates the arguments of [ and test by the rules of POSIX,
+// which decide by the number of arguments, so that values that look like
+// operators stay values.
+type testParser struct {
+	in   *interp
+	args []string
+	bad  string
+}
+
+func builtinTest(in *interp, args []string) int {
+	t := testParser{in: in, args: args}
+	ok := t.eval(args)
+	if t.bad != "" {
+		in.complain("test: " + t.bad)
+		return 2
+	}
+	if ok {
+		return 0
+	}
+	return 1
+}
+
+func builtinBracket(in *interp, args []string) int {
+	if len(args) == 0 || args[len(args)-1] != "]" {
+		in.complain("[: missing `]'")
+		return 2
+	}
+	return builtinTest(in, args[:len(args)-1])
+}
+
+func (t *testParser) eval(a []string) bool {
+	switch len(a) {
+	case 0:
+		return false
+	case 1:
+		return a[0] != ""
+	case 2:
+		if a[0] == "!" {
+			return a[1] == ""
+		}
+		if ok, is := t.unary(a[0], a[1]); is {
+			return ok
+		}
+		t.bad = a[0] + ": unary operator expected"
+		return false
+	case 3:
+		if ok, is := t.binary(a[0], a[1], a[2]); is {
+			return ok
+		}
+		switch {
+		case a[1] == "-a":
+			return a[0] != "" && a[2] != ""
+		case a[1] == "-o":
+			return a[0] != "" || a[2] != ""
+		case a[0] == "!":
+			return !t.eval(a[1:])
+		case a[0] == "(" && a[2] == ")":
+			return a[1] != ""
+		}
+		t.bad = a[1] + ": binary operator expected"
+		return false
+	case 4:
+		if a[0] == "!" {
+			return !t.eval(a[1:])
+		}
+		if a[0] == "(" && a[3] == ")" {
+			return t.eval(a[1:3])
+		}
+	}
+	t.args = a
+	ok := t.or(0)
+	if len(t.args) > 0 && t.bad == "" {
+		t.bad = "too many arguments"
+	}
+	return ok
+}
+
+// or, and, not and primary are the grammar for more than four arguments.
+func (t *testParser) or(depth int) bool {
+	ok := t.and(depth)
+	for len(t.args) > 0 && t.args[0] == "-o" && t.bad == "" {
+		t.args = t.args[1:]
+		ok = t.and(depth) || ok
+	}
+	return ok
+}
+
+func (t *testParser) and(depth int) bool {
+	ok := t.primary(depth)
+	for len(t.args) > 0 && t.args[0] == "-a" && t.bad == "" {
+		t.args = t.args[1:]
+		ok = t.primary(depth) && ok
+	}
+	return ok
+}
+
+const maxTestDepth = 100
+
+func (t *testParser) primary(depth int) bool {
+	if len(t.args) == 0 {
+		t.bad = "argument expected"
+		return false
+	}
+	if depth > maxTestDepth {
+		t.bad = "nested too deeply"
+		return false
+	}
+	a := t.args
+	switch {
+	case len(a) >= 3 && isTestBinary(a[1]):
+		t.args = a[3:]
+		ok, _ := t.binary(a[0], a[1], a[2])
+		return ok
+	case a[0] == "!":
+		t.args = a[1:]
+		return !t.primary(depth + 1)
+	case a[0] == "(":
+		t.args = a[1:]
+		ok := t.or(depth + 1)
+		if len(t.args) == 0 || t.args[0] != ")" {
+			if t.bad == "" {
+				t.bad = "`)' expected"
+			}
+			return false
+		}
+		t.args = t.args[1:]
+		return ok
+	case len(a) >= 2 && isTestUnary(a[0]):
+		t.args = a[2:]
+		ok, _ := t.unary(a[0], a[1])
+		return ok
+	}
+	t.args = a[1:]
+	return a[0] != ""
+}
+
+func isTestUnary(op string) bool {
+	return len(op) == 2 && op[0] == '-' && strings.IndexByte("bcdefghkLnoOGNprsStuvwxz", op[1]) >= 0
+}
+
+func isTestBinary(op string) bool {
+	switch op {
+	case "=", "==", "!=", "<", ">", "-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-nt", "-ot", "-ef":
+		return true
+	}
+	return false
+}
+
+func (t *testParser) unary(op, s string) (ok, is bool) {
+	if !isTestUnary(op) {
+		return false, false
+	}
+	return t.in.testUnary(op[1], s), true
+}
+
+func (t *testParser) binary(x, op, y string) (ok, is bool) {
+	switch op {
+	case "=", "==":
+		return x == y, true
+	case "!=":
+		return x != y, true
+	case "<":
+		return x < y, true
+	case ">":
+		return x > y, true
+	case "-nt", "-ot", "-ef":
+		return fileCompare(op, x, y), true
+	case "-eq", "-ne", "-lt", "-le", "-gt", "-ge":
+		a, ok1 := decimal(x)
+		b, ok2 := decimal(y)
+		if !ok1 || !ok2 {
+			if ok1 {
+				x = y
+			}
+			t.bad = x + ": integer expression expected"
+			return false, true
+		}
+		return compareInts(op, a, b), true
+	}
+	return false, false
+}
+
+// decimal reads an integer as test does: decimal only.
+func decimal(s string) (int64, bool) {
+	s = strings.Trim(s, " \t\n")
+	digits := strings.TrimLeft(strings.TrimPrefix(strings.TrimPrefix(s, "-"), "+"), "0")
+	if s == "" || s == "-" || s == "+" {
+		return 0, false
+	}
+	if digits == "" {
+		return 0, s[len(s)-1] == '0'
+	}
+	for i := 0; i < len(digits); i++ {
+		if digits[i] < '0' || digits[i] > '9' {
+			return 0, false
+		}
+	}
+	if len(digits) > 18 {
+		return 0, false
+	}
+	n, _ := parseNumber(digits)
+	if s[0] == '-' {
+		n = -n
+	}
+	return n, true
+}
+
+func compareInts(op string, a, b int64) bool {
+	switch op {
+	case "-eq":
+		return a == b
+	case "-ne":
+		return a != b
+	case "-lt":
+		return a < b
+	case "-le":
+		return a <= b
+	case "-gt":
+		return a > b
+	}
+	return a >= b
+}
+
+func fileCompare(op, x, y string) bool {
+	a, err1 := os.Stat(x)
+	b, err2 := os.Stat(y)
+	switch op {
+	case "-nt":
+		return err1 == nil && (err2 != nil || a.ModTime().After(b.ModTime()))
+	case "-ot":
+		return err2 == nil && (err1 != nil || a.ModTime().Before(b.ModTime()))
+	}
+	return err1 == nil && err2 == nil && os.SameFile(a, b)
+}
+
+// testUnary evaluates one unary operator of [ or [[.
+func (in *interp) testUnary(op byte, s string) bool {
+	switch op {
+	case 'z':
+		return s == ""
+	case 'n':
+		return s != ""
+	case 'v':
+		return in.isSet(s)
+	case 'o':
+		return s == "errexit" && in.errexit || s == "nounset" && in.nounset || s == "pipefail" && in.pipefail || s == "noglob"
+	case 't':
+		return false
+	case 'r':
+		return unix.Access(s, unix.R_OK) == nil
+	case 'w':
+		return unix.Access(s, unix.W_OK) == nil
+	case 'x':
+		return unix.Access(s, unix.X_OK) == nil
+	case 'h', 'L':
+		fi, err := os.Lstat(s)
+		return err == nil && fi.Mode()&os.ModeSymlink != 0
+	}
+	fi, err := os.Stat(s)
+	return err == nil && testMode(op, fi)
+}
+
+func testMode(op byte, fi os.FileInfo) bool {
+	m := fi.Mode()
+	switch op {
+	case 'e':
+		return true
+	case 'f':
+		return m.IsRegular()
+	case 'd':
+		return m.IsDir()
+	case 's':
+		return fi.Size() > 0
+	case 'p':
+		return m&os.ModeNamedPipe != 0
+	case 'S':
+		return m&os.ModeSocket != 0
+	case 'b':
+		return m&os.ModeDevice != 0 && m&os.ModeCharDevice == 0
+	case 'c':
+		return m&os.ModeCharDevice != 0
+	case 'u':
+		return m&os.ModeSetuid != 0
+	case 'g':
+		return m&os.ModeSetgid != 0
+	case 'k':
+		return m&os.ModeSticky != 0
+	case 'O', 'G':
+		return testOwner(op, fi)
+	}
+	return false
+}
+
+// isSet is -v: a name, or a name with a subscript.
+func (in *interp) isSet(s string) bool {
+	name, sub, indexed := strings.Cut(s, "[")
+	id := in.syms.lookup(name)
+	if id < 0 {
+		return false
+	}
+	v := &in.vars[id]
+	if !indexed {
+		_, ok := v.value()
+		return ok
+	}
+	sub = strings.TrimSuffix(sub, "]")
+	if v.arr == nil {
+		return v.set && sub == "0"
+	}
+	if v.arr.assoc {
+		_, ok := v.arr.getKey(sub)
+		return ok
+	}
+	n, ok := parseNumber(sub)
+	if ok {
+		_, ok = v.arr.get(int(n))
+	}
+	return ok
+}
+
+// testNode is [[ ... ]].
+type testNode struct {
+	x   testExpr
+	pos Position
+}
+
+func (n *testNode) run(in *interp) int {
+	in.pos = &n.pos
+	if !in.tick() {
+		return 1
+	}
+	if t := in.trace; t != nil && t.Line != nil {
+		t.Line(n.pos)
+	}
+	r := n.x.test(in)
+	if in.flow == flowAbort {
+		return 1
+	}
+	return r
+}
+
+// testExpr returns 0 for true, 1 for false, 2 for an error.
+type testExpr interface{ test(in *interp) int }
+
+func testStatus(ok bool) int {
+	if ok {
+		return 0
+	}
+	return 1
+}
+
+type testWord struct{ w *word }
+
+func (t testWord) test(in *interp) int { return testStatus(t.w.text(in) != "") }
+
+type testNot struct{ x testExpr }
+
+func (t testNot) test(in *interp) int {
+	r := t.x.test(in)
+	if r > 1 {
+		return r
+	}
+	return 1 - r
+}
+
+type testAndOr struct {
+	x, y testExpr
+	and  bool
+}
+
+func (t *testAndOr) test(in *interp) int {
+	r := t.x.test(in)
+	if r > 1 || (r == 0) != t.and || in.flow != flowNone {
+		return r
+	}
+	return t.y.test(in)
+}
+
+type testUnary struct {
+	op byte
+	w  *word
+}
+
+func (t *testUnary) test(in *interp) int { return testStatus(in.testUnary(t.op, t.w.text(in))) }
+
+// testMatch is == and != with a pattern.
+type testMatch struct {
+	w   *word
+	pat *patWord
+	not bool
+}
+
+func (t *testMatch) test(in *interp) int {
+	return testStatus(t.pat.pattern(in).match(t.w.text(in)) != t.not)
+}
+
+type testBinary struct {
+	op   string
+	x, y *word
+	pos  Position
+}
+
+func (t *testBinary) test(in *interp) int {
+	x, y := t.x.text(in), t.y.text(in)
+	switch t.op {
+	case "<":
+		return testStatus(x < y)
+	case ">":
+		return testStatus(x > y)
+	case "-nt", "-ot", "-ef":
+		return testStatus(fileCompare(t.op, x, y))
+	}
+	a := in.number(x, &t.pos)
+	return testStatus(compareInts(t.op, a, in.number(y, &t.pos)))
+}
+
+// testRegexp is =~. fixed is compiled at load when the expression is constant.
+type testRegexp struct {
+	w     *word
+	fixed *regexp.Regexp
+	parts []patPart
+	pos   Position
+}
+
+func (t *testRegexp) test(in *interp) int {
+	s := t.w.text(in)
+	re := t.fixed
+	if re == nil {
+		var err error
+		if re, err = in.regexp(t.parts); err != nil {
+			in.pos = &t.pos
+			in.complain("[[: " + err.Error())
+			return 2
+		}
+	}
+	in.charge(len(s))
+	m := re.FindStringSubmatch(s)
+	arr := &array{}
+	for i, g := range m {
+		arr.set(i, g)
+	}
+	v := in.touch(slotRematch)
+	v.str, v.arr, v.set = "", arr, true
+	return testStatus(m != nil)
+}
+
+const maxRegexp = 4096
+
+// regexp compiles a dynamic expression, through a small cache.
+func (in *interp) regexp(parts []patPart) (*regexp.Regexp, error) {
+	src := ""
+	for _, p := range parts {
+		s := p.p.text(in)
+		if p.quoted {
+			s = regexp.QuoteMeta(s)
+		}
+		src += s
+	}
+	if re := in.regexps[src]; re != nil {
+		return re, nil
+	}
+	if len(src) > maxRegexp {
+		return nil, errLongLine
+	}
+	in.charge(fuelBytes * 10)
+	re, err := regexp.CompilePOSIX(src)
+	if err != nil {
+		return nil, err
+	}
+	if in.regexps == nil || len(in.regexps) >= maxCached {
+		in.regexps = make(map[string]*regexp.Regexp)
+	}
+	in.regexps[src] = re
+	return re, nil
+}
+
+var testUnaryOps = map[syntax.UnTestOperator]byte{
+	syntax.TsExists: 'e', syntax.TsRegFile: 'f', syntax.TsDirect: 'd', syntax.TsCharSp: 'c', syntax.TsBlckSp: 'b',
+	syntax.TsNmPipe: 'p', syntax.TsSocket: 'S', syntax.TsSmbLink: 'L', syntax.TsSticky: 'k', syntax.TsGIDSet: 'g',
+	syntax.TsUIDSet: 'u', syntax.TsGrpOwn: 'G', syntax.TsUsrOwn: 'O', syntax.TsRead: 'r', syntax.TsWrite: 'w',
+	syntax.TsExec: 'x', syntax.TsNoEmpty: 's', syntax.TsFdTerm: 't', syntax.TsEmpStr: 'z', syntax.TsNempStr: 'n',
+	syntax.TsOptSet: 'o', syntax.TsVarSet: 'v',
+}
