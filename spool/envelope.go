@@ -196,12 +196,12 @@ func readLine(r *bufio.Reader, max int) ([]byte, error) {
 		return line[:len(line)-1], nil
 	}
 	long := bytes.Clone(line)
-	for errors.Is(err, bufio.ErrBufferFull) {
-		if len(long) > max {
-			return nil, errLongLine
-		}
+	for errors.Is(err, bufio.ErrBufferFull) && len(long) <= max {
 		line, err = r.ReadSlice('\n')
 		long = append(long, line...)
+	}
+	if len(long) > max {
+		return nil, errLongLine
 	}
 	if err != nil {
 		return nil, err

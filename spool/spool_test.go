@@ -1,0 +1,351 @@
+package spool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"zmailer/spool/dsn"
+)
+
+func newSpool(t testing.TB) *Spool {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "postoffice")
+	if err := Create(root, false); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+var sampleEnvelope = Envelope{
+	External: true, HasFrom: true, From: "ada@example.net", EnvID: "x", Ret: "FULL", RcvdFrom: "h (h [192.0.2.1])",
+	With: "ESMTPS", BodyType: "8BITMIME", SMTPUTF8: true, Client: "192.0.2.1", TLS: "TLSv1.3",
+	To: []Recipient{{Addr: "bob@example.org", Notify: "SUCCESS,FAILURE", ORcpt: "rfc822;bob@example.org"}, {Addr: `"a b"@example.org`}},
+}
+
+const sampleMessage = "Subject: x\n\nbody\n"
+
+func submit(t testing.TB, s *Spool, body string) ID {
+	t.Helper()
+	id, err := s.SubmitMessage(context.Background(), &sampleEnvelope, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func controlFor(m *Message) *Control {
+	return &Control{
+		ID: m.ID, Size: m.Size, HeaderOffset: m.Header, BodyOffset: m.Header, Arrival: m.Modified,
+		Groups: []Group{{Sender: Hop{"smtp", "", "ada@example.net", 99}, Header: []byte("Subject: x\n\n"),
+			Rcpts: []Rcpt{{Hop: Hop{"local", "", "bob", 1001}}}}},
+	}
+}
+
+func TestSubmitAndOpen(t *testing.T) {
+	for _, size := range []int{0, 100, SmallMessage - 10, SmallMessage + 1, 3*SmallMessage + 7} {
+		s := newSpool(t)
+		body := strings.Repeat("0123456789", size/10+1)[:size]
+		id := submit(t, s, body)
+		m, err := OpenMessage(s.Path(RouterDir, id), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(io.NewSectionReader(m.File, m.Header, m.Size-m.Header))
+		if err != nil || string(got) != body {
+			t.Errorf("size %d: read back %d bytes, %v", size, len(got), err)
+		}
+		if m.Env.From != sampleEnvelope.From || len(m.Env.To) != 2 || m.Env.To[0] != sampleEnvelope.To[0] || m.Env.To[1] != sampleEnvelope.To[1] {
+			t.Errorf("envelope %+v", m.Env)
+		}
+		m.Close()
+		if names, _ := os.ReadDir(filepath.Join(s.Root, PublicDir)); len(names) != 0 {
+			t.Errorf("left in public/: %v", names)
+		}
+	}
+}
+
+func TestAbortLeavesNothing(t *testing.T) {
+	s := newSpool(t)
+	for _, size := range []int{10, 2 * SmallMessage} {
+		sub, err := s.Submit(&sampleEnvelope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sub.Write(make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		sub.Abort()
+		if err := sub.Commit(context.Background()); err == nil {
+			t.Error("commit after abort")
+		}
+	}
+	for _, d := range []string{PublicDir, RouterDir} {
+		if names, _ := os.ReadDir(filepath.Join(s.Root, d)); len(names) != 0 {
+			t.Errorf("%s: %v", d, names)
+		}
+	}
+}
+
+func TestEnvelopeRefusesInjection(t *testing.T) {
+	for _, bad := range []string{"a\nto <x>", "a\rb", "a\x00b", "a\x7f"} {
+		for _, env := range []Envelope{{HasFrom: true, From: bad}, {To: []Recipient{{Addr: bad}}}, {FullName: bad}, {EnvID: bad},
+			{To: []Recipient{{Addr: "x", ORcpt: bad}}}} {
+			if b, err := env.Append(nil); err == nil {
+				t.Errorf("%q was written as %q", bad, b)
+			}
+		}
+	}
+}
+
+var badEnvelopes = []string{
+	"", "from <a>\n", "frobnicate x\nenv-end\n", "to\nenv-end\n", "to <>\nenv-end\n", "todsn NOTIFY=NEVER\nenv-end\n",
+	"todsn NOTIFY=NEVER\ntodsn NOTIFY=NEVER\nto x\nenv-end\n", "todsn FOO=1\nto x\nenv-end\n",
+	"comment " + strings.Repeat("x", MaxEnvelopeLine+10) + "\nenv-end\n",
+}
+
+func TestBadEnvelope(t *testing.T) {
+	for _, in := range badEnvelopes {
+		_, _, err := ParseEnvelope([]byte(in))
+		var bad *BadEnvelope
+		if !errors.As(err, &bad) {
+			t.Errorf("%.40q: %v, want a BadEnvelope", in, err)
+		}
+	}
+}
+
+func FuzzEnvelope(f *testing.F) {
+	for _, in := range badEnvelopes {
+		f.Add([]byte(in))
+	}
+	b, err := sampleEnvelope.Append(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, in []byte) {
+		env, off, err := ParseEnvelope(in)
+		if err != nil {
+			return
+		}
+		if off > int64(len(in)) {
+			t.Fatalf("offset %d in %d bytes", off, len(in))
+		}
+		if out, err := env.Append(nil); err == nil {
+			if _, _, err := ParseEnvelope(out); err != nil {
+				t.Fatalf("%q: written form %q is refused: %v", in, out, err)
+			}
+		}
+	})
+}
+
+func TestOpenMessageRefuses(t *testing.T) {
+	s := newSpool(t)
+	dir := t.TempDir()
+	id := NewID()
+	plain := filepath.Join(dir, "plain")
+	os.WriteFile(plain, []byte("env-end\n"), 0o600)
+	link, hard, sub := filepath.Join(dir, "link"), filepath.Join(dir, "hard"), filepath.Join(dir, "sub")
+	os.Symlink(plain, link)
+	os.Mkdir(sub, 0o700)
+	for _, path := range []string{link, sub} {
+		if _, err := OpenMessage(path, id); !errors.Is(err, ErrNotRegular) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	os.Link(plain, hard)
+	if _, err := OpenMessage(plain, id); !errors.Is(err, ErrNotRegular) {
+		t.Errorf("two links: %v", err)
+	}
+	_ = s
+}
+
+// TestStopAfterEachStep leaves the spool as a crash after each step of routing and
+// finishing would, recovers, and checks the promise of the state table.
+func TestStopAfterEachStep(t *testing.T) {
+	type result struct {
+		router, queue, transport, postman int
+		rec                               Recovered
+	}
+	steps := []struct {
+		name string
+		do   func(s *Spool, m *Message, c *Control)
+		want result
+	}{
+		{"submitted", func(*Spool, *Message, *Control) {}, result{router: 1}},
+		{"message moved", func(s *Spool, m *Message, c *Control) {
+			os.Rename(s.Path(RouterDir, m.ID), s.QueuePath(m.ID))
+		}, result{router: 1, rec: Recovered{Requeued: 1}}},
+		{"control file created", func(s *Spool, m *Message, c *Control) {
+			os.Rename(s.Path(RouterDir, m.ID), s.QueuePath(m.ID))
+			os.WriteFile(s.ControlPath(m.ID), nil, 0o600)
+		}, result{router: 1, rec: Recovered{Requeued: 1}}},
+		{"control file half written", func(s *Spool, m *Message, c *Control) {
+			os.Rename(s.Path(RouterDir, m.ID), s.QueuePath(m.ID))
+			b := c.Append(nil)
+			os.WriteFile(s.ControlPath(m.ID), b[:len(b)-1], 0o600)
+		}, result{router: 1, rec: Recovered{Requeued: 1}}},
+		{"routed", func(s *Spool, m *Message, c *Control) {
+			s.Route(RouterDir, c, nil)
+		}, result{queue: 1, transport: 1}},
+		{"event appended", func(s *Spool, m *Message, c *Control) {
+			s.Route(RouterDir, c, nil)
+			ev := Event{Rcpts: []int{0}, At: time.Now(), Next: time.Now(), Result: dsn.Temp("4.0.0", "later")}
+			s.AppendEvents(m.ID, ev.Append(nil))
+		}, result{queue: 1, transport: 1}},
+		{"event torn", func(s *Spool, m *Message, c *Control) {
+			s.Route(RouterDir, c, nil)
+			s.AppendEvents(m.ID, []byte("+\t0\t17"))
+		}, result{queue: 1, transport: 1}},
+		{"message unlinked, all done", func(s *Spool, m *Message, c *Control) {
+			s.Route(RouterDir, c, nil)
+			ev := Event{Rcpts: []int{0}, At: time.Now(), Result: dsn.Success("2.0.0", "ok")}
+			s.AppendEvents(m.ID, ev.Append(nil))
+			os.Remove(s.QueuePath(m.ID))
+		}, result{rec: Recovered{Orphans: 1}}},
+		{"message lost, work left", func(s *Spool, m *Message, c *Control) {
+			s.Route(RouterDir, c, nil)
+			os.Remove(s.QueuePath(m.ID))
+		}, result{postman: 1, rec: Recovered{Quarantined: 1}}},
+		{"finished", func(s *Spool, m *Message, c *Control) {
+			s.Route(RouterDir, c, nil)
+			s.Finish(m.ID)
+		}, result{}},
+	}
+	for _, step := range steps {
+		t.Run(step.name, func(t *testing.T) {
+			s := newSpool(t)
+			id := submit(t, s, sampleMessage)
+			m, err := OpenMessage(s.Path(RouterDir, id), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			step.do(s, m, controlFor(m))
+			for range 2 { // recovery that is itself interrupted and repeated changes nothing
+				rec, err := s.Recover(func(ID, string) {})
+				if err != nil {
+					t.Fatal(err)
+				}
+				step.want.rec, rec = rec, step.want.rec
+				if step.want.rec != rec && rec != (Recovered{}) {
+					t.Errorf("recovered %+v, want %+v", step.want.rec, rec)
+				}
+				step.want.rec = Recovered{}
+			}
+			got := result{router: count(t, s, RouterDir), queue: count(t, s, QueueDir), transport: count(t, s, TransportDir), postman: count(t, s, PostmanDir)}
+			if got != step.want {
+				t.Errorf("got %+v, want %+v", got, step.want)
+			}
+			if got.router == 1 {
+				b, _ := os.ReadFile(s.Path(RouterDir, id))
+				if !bytes.HasSuffix(b, []byte(sampleMessage)) {
+					t.Errorf("message is damaged: %q", b)
+				}
+			}
+		})
+	}
+}
+
+func count(t *testing.T, s *Spool, dir string) (n int) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(s.Root, dir), func(_ string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			n++
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestAppendAfterTornLine(t *testing.T) {
+	s := newSpool(t)
+	id := submit(t, s, sampleMessage)
+	m, err := OpenMessage(s.Path(RouterDir, id), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if err := s.Route(RouterDir, controlFor(m), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AppendEvents(id, []byte("+\t0\t17")); err != nil {
+		t.Fatal(err)
+	}
+	ev := Event{Rcpts: []int{0}, At: time.Now(), Result: dsn.Perm("5.0.0", "no")}
+	if err := s.AppendEvents(id, ev.Append(nil)); err != nil {
+		t.Fatal(err)
+	}
+	c, err := ReadControl(s.ControlPath(id))
+	if err != nil || c.Rcpt(0).State != Bounced {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func TestRenameNewNeverReplaces(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	os.WriteFile(a, []byte("a"), 0o600)
+	os.WriteFile(b, []byte("b"), 0o600)
+	if err := renameNew(a, b); !errors.Is(err, os.ErrExist) {
+		t.Errorf("got %v", err)
+	}
+	if got, _ := os.ReadFile(b); string(got) != "b" {
+		t.Errorf("b is %q", got)
+	}
+}
+
+func TestWatch(t *testing.T) {
+	s := newSpool(t)
+	w, err := s.WatchRouter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	want := map[ID]bool{submit(t, s, "a"): true, submit(t, s, "b"): true}
+	for len(want) > 0 {
+		if err := w.Next(ctx, func(id ID) { delete(want, id) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	if err := w.Next(ctx, func(ID) {}); !errors.Is(err, context.Canceled) {
+		t.Errorf("after cancel: %v", err)
+	}
+}
+
+func TestSweep(t *testing.T) {
+	s := newSpool(t)
+	old := filepath.Join(s.Root, PublicDir, "1.old")
+	os.WriteFile(old, nil, 0o600)
+	os.Chtimes(old, time.Time{}, time.Now().Add(-25*time.Hour))
+	os.WriteFile(filepath.Join(s.Root, PublicDir, "1.new"), nil, 0o600)
+	if n, err := s.Sweep(24 * time.Hour); n != 1 || err != nil {
+		t.Errorf("removed %d, %v", n, err)
+	}
+}
+
+func BenchmarkSubmit(b *testing.B) {
+	s := newSpool(b)
+	s.NoSync = true
+	body := strings.Repeat("x", 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		submit(b, s, body)
+	}
+}
