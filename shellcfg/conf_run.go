@@ -1,7 +1,31 @@
 package shellcfg
 
-import "fmt"
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"time"
 
+	"zmailer/shellcfg/shell"
+)
+
+// confTimeout bounds a zmailer.conf that calls programs: every daemon and every
+// sendmail waits for it.
+const confTimeout = 10 * time.Second
+
+// runAssignments runs a zmailer.conf that is more than plain assignments and
+// returns its variables.
 func runAssignments(path string, src []byte) (map[string]string, error) {
-	return nil, fmt.Errorf("%s: only plain assignments are read", path)
+	ctx, cancel := context.WithTimeout(context.Background(), confTimeout)
+	defer cancel()
+	p, err := shell.Load(ctx, shell.Options{
+		Vars:     map[string]string{"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+		Open:     func(name string) (io.ReadCloser, error) { return os.Open(name) },
+		External: true,
+	}, path, bytes.NewReader(src))
+	if err != nil {
+		return nil, err
+	}
+	return p.Vars(), nil
 }
