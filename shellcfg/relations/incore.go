@@ -1,0 +1,48 @@
+package relations
+
+import (
+	"context"
+	"sync"
+)
+
+// incore is a table that the policy fills itself.
+type incore struct {
+	mu    sync.RWMutex
+	items map[string]string
+}
+
+func openIncore(*opening) (Table, error) { return &incore{items: map[string]string{}}, nil }
+
+func (t *incore) Lookup(_ context.Context, key string) (string, bool, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	v, ok := t.items[key]
+	return v, ok, nil
+}
+
+func (t *incore) Add(key, value string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.items[key] = value
+	return nil
+}
+
+func (t *incore) Remove(key string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, ok := t.items[key]
+	delete(t.items, key)
+	return ok
+}
+
+func (t *incore) Flush() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.items)
+}
+
+func (t *incore) Len(context.Context) (int, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.items), nil
+}

@@ -1,0 +1,337 @@
+package relations
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"zmailer/shellcfg/internal/lru"
+)
+
+const maxCache = 10_000_000
+
+// Relation is a declared table with everything that the declaration says.
+// It is safe for concurrent use.
+type Relation struct {
+	spec   Spec
+	table  Table
+	fold   func(string) string
+	search searcher // nil: exact
+	cache  *lru.Cache[string, cached]
+
+	hits, misses, failures, fromCache atomic.Int64
+}
+
+// cached is an outcome of the search for a key.
+type cached struct {
+	hit     hit
+	version any // of the source, as versioned tells
+}
+
+// hit is what a search found; key is the form of it that stood in the table.
+type hit struct {
+	value string
+	key   string
+	rest  string // what %0 stands for
+	found bool
+}
+
+// Query is a call of the table with everything a call may have.
+type Query struct {
+	Key      string
+	Defaults []string // -: keys that are tried when nothing else was found
+	Args     []string // %1 to %9 in a value, if the table was declared with -%
+}
+
+// Bounds of a call, as they always were.
+const (
+	maxDefaults = 19
+	maxArgs     = 28
+)
+
+// ParseQuery reads the words after the name of a table:
+//
+//	KEY [-: DEFAULT]... [--] [ARG]...
+func ParseQuery(args []string) (Query, error) {
+	if len(args) == 0 {
+		return Query{}, errors.New("need a key")
+	}
+	q := Query{Key: args[0]}
+	args = args[1:]
+	for len(args) > 0 && args[0] == "-:" {
+		if len(args) < 2 {
+			return Query{}, errors.New("-: needs a key")
+		}
+		q.Defaults = append(q.Defaults, args[1])
+		args = args[2:]
+	}
+	if len(args) > 0 && args[0] == "--" {
+		args = args[1:]
+	}
+	q.Args = args
+	if len(q.Defaults) > maxDefaults || len(q.Args) > maxArgs {
+		return Query{}, fmt.Errorf("more than %d defaults or %d arguments", maxDefaults, maxArgs)
+	}
+	return q, nil
+}
+
+// Optional abilities of a type.
+type (
+	// checker looks at the source at once and reports what keeps it from
+	// being used, and what is doubtful in it.
+	checker interface {
+		Check(ctx context.Context) (warnings []error, err error)
+	}
+	// versioned tells which version of its source a lookup in ctx would see.
+	versioned interface{ version(ctx context.Context) any }
+	// stale tells whether the source of a compiled table is newer.
+	stale interface{ Stale() bool }
+	// editable tables can be changed by the policy.
+	editable interface {
+		Add(key, value string) error
+		Remove(key string) bool
+		Flush()
+	}
+	// countable tables know how many entries they have.
+	countable interface {
+		Len(ctx context.Context) (int, error)
+	}
+	// reloading tables count the versions they had.
+	reloading interface{ Reloads() int64 }
+)
+
+// Name is the name in the declaration.
+func (r *Relation) Name() string { return r.spec.Name }
+
+// Spec is the declaration.
+func (r *Relation) Spec() Spec { return r.spec }
+
+// Lookup finds the value of key.
+func (r *Relation) Lookup(ctx context.Context, key string) (string, bool, error) {
+	return r.Ask(ctx, Query{Key: key})
+}
+
+// Ask answers a call of the table. With -n a key that is not there is found
+// with itself as the value.
+func (r *Relation) Ask(ctx context.Context, q Query) (string, bool, error) {
+	h, err := r.find(ctx, q)
+	switch {
+	case err != nil:
+		r.failures.Add(1)
+		return "", false, fmt.Errorf("%s: %w", r.spec.Name, err)
+	case h.found:
+		r.hits.Add(1)
+	default:
+		r.misses.Add(1)
+	}
+	value := h.value
+	if h.found && r.spec.KeyOnHit {
+		value = q.Key
+	}
+	if h.found && r.spec.Subst {
+		value, err = substitute(value, h.rest, q.Args)
+		if err != nil {
+			return "", false, fmt.Errorf("%s: %w", r.spec.Name, err)
+		}
+	}
+	if r.spec.KeyElse && (!h.found || value == "") {
+		return q.Key, true, nil
+	}
+	return value, h.found, nil
+}
+
+// find applies cache, search and default keys.
+func (r *Relation) find(ctx context.Context, q Query) (hit, error) {
+	key := q.Key
+	if !possible(key) {
+		return hit{}, nil
+	}
+	if r.fold != nil {
+		key = r.fold(key)
+	}
+	if r.cache == nil {
+		return r.seek(ctx, key, q.Defaults)
+	}
+	id := key
+	if len(q.Defaults) > 0 {
+		id += "\x00" + strings.Join(q.Defaults, "\x00") // no key holds a NUL
+	}
+	var ver any
+	if v, ok := r.table.(versioned); ok {
+		ver = v.version(ctx)
+	}
+	if c, ok := r.cache.Get(id, time.Now()); ok && c.version == ver {
+		r.fromCache.Add(1)
+		return c.hit, nil
+	}
+	h, err := r.seek(ctx, key, q.Defaults)
+	if err == nil && (h.found || r.spec.Negative) {
+		var expires time.Time
+		if r.spec.TTL > 0 {
+			expires = time.Now().Add(r.spec.TTL)
+		}
+		r.cache.Put(strings.Clone(id), cached{h, ver}, expires)
+	}
+	return h, err
+}
+
+func newCache(s Spec) *lru.Cache[string, cached] {
+	if s.Cache == 0 {
+		return nil
+	}
+	return lru.New[string, cached](s.Cache)
+}
+
+func possible(key string) bool {
+	return key != "" && len(key) <= maxKey && strings.IndexByte(key, 0) < 0
+}
+
+// seek tries the forms of the key, then the default keys.
+func (r *Relation) seek(ctx context.Context, key string, defaults []string) (hit, error) {
+	if r.search == nil {
+		value, found, err := r.table.Lookup(ctx, key)
+		if err != nil || found {
+			return hit{value: value, key: key, rest: key, found: found}, err
+		}
+	} else {
+		for c := range r.search(key, len(defaults) == 0) {
+			value, found, err := r.table.Lookup(ctx, c.key)
+			if err != nil || found {
+				return hit{value: value, key: c.key, rest: c.rest, found: found}, err
+			}
+		}
+	}
+	for _, d := range defaults {
+		if r.fold != nil {
+			d = r.fold(d)
+		}
+		if !possible(d) {
+			continue
+		}
+		value, found, err := r.table.Lookup(ctx, d)
+		if err != nil || found {
+			return hit{value: value, key: d, rest: key, found: found}, err
+		}
+	}
+	return hit{}, nil
+}
+
+// Check looks at the source now, whatever was seen before. Warnings are what
+// an administrator should know but what does not keep the table from working.
+func (r *Relation) Check(ctx context.Context) (warnings []error, err error) {
+	if c, ok := r.table.(checker); ok {
+		warnings, err = c.Check(ctx)
+	}
+	if r.Stale() {
+		warnings = append(warnings, fmt.Errorf("%s is older than its source: run newaliases or zmailer newdb", r.spec.File))
+	}
+	if err != nil {
+		err = fmt.Errorf("relation %s: %w", r.spec.Name, err)
+	}
+	return warnings, err
+}
+
+// Stale tells whether the table was compiled from a source that has changed
+// since.
+func (r *Relation) Stale() bool {
+	s, ok := r.table.(stale)
+	return ok && s.Stale()
+}
+
+// Add sets the value of a key in a table of type incore.
+func (r *Relation) Add(key, value string) error {
+	e, err := r.editable()
+	if err != nil {
+		return err
+	}
+	if !possible(key) || len(value) > maxValue {
+		return fmt.Errorf("%s: key or value out of bounds", r.spec.Name)
+	}
+	if r.fold != nil {
+		key = r.fold(key)
+	}
+	defer r.Flush()
+	return e.Add(key, value)
+}
+
+// Remove takes a key out of a table of type incore and tells whether it was
+// there.
+func (r *Relation) Remove(key string) (bool, error) {
+	e, err := r.editable()
+	if err != nil {
+		return false, err
+	}
+	if r.fold != nil {
+		key = r.fold(key)
+	}
+	defer r.Flush()
+	return e.Remove(key), nil
+}
+
+// Clear empties a table of type incore.
+func (r *Relation) Clear() error {
+	e, err := r.editable()
+	if err != nil {
+		return err
+	}
+	e.Flush()
+	r.Flush()
+	return nil
+}
+
+func (r *Relation) editable() (editable, error) {
+	e, ok := r.table.(editable)
+	if !ok {
+		return nil, fmt.Errorf("%s: a table of type %s cannot be changed", r.spec.Name, r.spec.Type)
+	}
+	return e, nil
+}
+
+// Flush empties the cache.
+func (r *Relation) Flush() {
+	if r.cache != nil {
+		r.cache.Flush()
+	}
+}
+
+// Len counts the entries; ok is false if the type cannot tell.
+func (r *Relation) Len(ctx context.Context) (n int, ok bool, err error) {
+	c, ok := r.table.(countable)
+	if !ok {
+		return 0, false, nil
+	}
+	n, err = c.Len(ctx)
+	return n, true, err
+}
+
+// Close ends connections and programs.
+func (r *Relation) Close() error {
+	if c, ok := r.table.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
+
+// Stats counts since the declaration.
+type Stats struct {
+	Lookups  int64 // Hits + Misses + Failures
+	Hits     int64
+	Misses   int64
+	Failures int64 // could not be asked
+	Cached   int64 // of Lookups, answered from the cache
+	Reloads  int64 // versions of the source that took over
+}
+
+// Stats returns the counts of now.
+func (r *Relation) Stats() Stats {
+	s := Stats{Hits: r.hits.Load(), Misses: r.misses.Load(), Failures: r.failures.Load(), Cached: r.fromCache.Load()}
+	s.Lookups = s.Hits + s.Misses + s.Failures
+	if l, ok := r.table.(reloading); ok {
+		s.Reloads = l.Reloads()
+	}
+	return s
+}
