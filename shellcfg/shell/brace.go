@@ -36,6 +36,9 @@ func mayHaveBraces(w *syntax.Word) bool {
 }
 
 func (c *compiler) expandBraces(w *syntax.Word) []*syntax.Word {
+	if len(w.Parts) == 0 {
+		return []*syntax.Word{w}
+	}
 	if !c.deeper(w.Pos()) {
 		return nil
 	}

@@ -299,7 +299,10 @@ func builtinSet(in *interp, args []string) int {
 		}
 	}
 	if len(args) > 0 {
-		if args[0] == "--" {
+		if args[0] == "-" && len(args) == 1 {
+			return 0
+		}
+		if args[0] == "--" || args[0] == "-" {
 			args = args[1:]
 		}
 		in.args = append([]string(nil), args...)

@@ -513,7 +513,7 @@ func (c *compiler) testExpr(x syntax.TestExpr) testExpr {
 		return c.testExpr(x.X)
 	case *syntax.UnaryTest:
 		if x.Op == syntax.TsNot {
-			return testNot{c.testExpr(x.X)}
+			return c.testChain(x)
 		}
 		op := testUnaryOps[x.Op]
 		w, ok := x.X.(*syntax.Word)
@@ -529,9 +529,67 @@ func (c *compiler) testExpr(x syntax.TestExpr) testExpr {
 	return testWord{&word{}}
 }
 
+// testChain compiles a chain of && and ||. The parser gives both the same
+// precedence, lets them associate to the right and a leading ! take the whole
+// chain; the language binds ! tighter than && and && tighter than ||. Only
+// explicit parentheses are in the tree as such, so the chain is flattened and
+// grouped again.
+func (c *compiler) testChain(x syntax.TestExpr) testExpr {
+	var operands []testExpr
+	var ops []syntax.BinTestOperator
+	c.flatten(x, &operands, &ops)
+	if c.err != nil || len(operands) == 0 {
+		return testWord{&word{}}
+	}
+	var or testExpr
+	and := operands[0]
+	for i, op := range ops {
+		if op == syntax.AndTest {
+			and = &testAndOr{and, operands[i+1], true}
+			continue
+		}
+		or = orTest(or, and)
+		and = operands[i+1]
+	}
+	return orTest(or, and)
+}
+
+func orTest(x, y testExpr) testExpr {
+	if x == nil {
+		return y
+	}
+	return &testAndOr{x, y, false}
+}
+
+func (c *compiler) flatten(x syntax.TestExpr, operands *[]testExpr, ops *[]syntax.BinTestOperator) {
+	if !c.deeper(x.Pos()) {
+		return
+	}
+	defer c.shallower()
+	switch t := x.(type) {
+	case *syntax.UnaryTest:
+		if t.Op == syntax.TsNot {
+			first := len(*operands)
+			c.flatten(t.X, operands, ops)
+			if first < len(*operands) {
+				(*operands)[first] = testNot{(*operands)[first]}
+			}
+			return
+		}
+	case *syntax.BinaryTest:
+		if t.Op == syntax.AndTest || t.Op == syntax.OrTest {
+			c.flatten(t.X, operands, ops)
+			*ops = append(*ops, t.Op)
+			c.flatten(t.Y, operands, ops)
+			return
+		}
+	}
+	*operands = append(*operands, c.testExpr(x))
+}
+
 func (c *compiler) testBinary(x *syntax.BinaryTest) testExpr {
 	if x.Op == syntax.AndTest || x.Op == syntax.OrTest {
-		return &testAndOr{c.testExpr(x.X), c.testExpr(x.Y), x.Op == syntax.AndTest}
+		return c.testChain(x)
 	}
 	l, ok1 := x.X.(*syntax.Word)
 	r, ok2 := x.Y.(*syntax.Word)
@@ -546,5 +604,25 @@ func (c *compiler) testBinary(x *syntax.BinaryTest) testExpr {
 	case syntax.TsReMatch:
 		return c.testRegexp(w, r)
 	}
-	return &testBinary{x.Op.String(), w, c.word(r, quoteNone), c.pos(x.Pos())}
+	t := &testBinary{op: x.Op.String(), x: w, y: c.word(r, quoteNone), pos: c.pos(x.Pos())}
+	switch x.Op {
+	case syntax.TsEql, syntax.TsNeq, syntax.TsLss, syntax.TsLeq, syntax.TsGtr, syntax.TsGeq:
+		t.a, t.b = c.testNumber(t.x, l), c.testNumber(t.y, r)
+	}
+	return t
+}
+
+// testNumber is an operand of -eq: a value, or the name of a variable.
+func (c *compiler) testNumber(w *word, src *syntax.Word) arith {
+	if len(w.parts) > 0 || w.lit == "" {
+		return &arithWord{w, c.pos(src.Pos())}
+	}
+	if validName(w.lit) {
+		return &arithVar{slot: c.varSlot(w.lit, src.Pos()), pos: c.pos(src.Pos())}
+	}
+	n, ok := parseNumber(w.lit)
+	if !ok {
+		c.refuse(src.Pos(), w.lit+" in a test", "use (( ... )) for expressions")
+	}
+	return arithNum(n)
 }

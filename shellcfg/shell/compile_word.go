@@ -191,8 +191,14 @@ func (c *compiler) part(p syntax.WordPart, q quoting) part {
 		return &litPart{s: unescape(p.Value, q), splits: q == quoteArg}
 	case *syntax.SglQuoted:
 		s := p.Value
-		if p.Dollar {
+		switch {
+		case p.Dollar:
 			s = unescapeDollar(s)
+		case q == quoteParam: // inside "${x:-...}" they do not quote
+			if strings.ContainsAny(s, "$`\\") {
+				c.refuse(p.Pos(), "single quotes in a quoted ${...}", "they do not quote there; use \\$ for a literal $")
+			}
+			return &litPart{s: "'" + s + "'"}
 		}
 		return &quotedPart{[]part{&litPart{s: s}}}
 	case *syntax.DblQuoted:

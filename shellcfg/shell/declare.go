@@ -17,7 +17,6 @@ type declNode struct {
 // value is an option, a name, or name=value.
 type declArg struct {
 	assign *assignment
-	naked  bool // a name without a value
 	word   *word
 }
 
@@ -41,7 +40,7 @@ func (c *compiler) declClause(x *syntax.DeclClause) node {
 			if !a.Naked && as.value == nil && !as.isList {
 				as.value = &word{one: true}
 			}
-			n.args = append(n.args, declArg{assign: as, naked: a.Naked})
+			n.args = append(n.args, declArg{assign: as})
 		}
 	}
 	return n
@@ -75,19 +74,60 @@ func (n *declNode) run(in *interp) int {
 		in.fatalf("local: can only be used in a function")
 		return 1
 	}
+	vals := in.getFields()
+	defer in.putFields(vals)
+	if !n.evaluate(in, vals) {
+		return in.stopped(1)
+	}
+	in.pos = &n.pos
+	rest := vals.out
 	for i := range n.args {
 		a := &n.args[i]
-		if a.assign != nil {
-			if !n.declare(in, a, &fl) {
+		if a.assign == nil {
+			if !n.dynamic(in, a.count(&rest), &fl) {
 				return 1
 			}
 			continue
 		}
-		if !n.dynamic(in, a.word, &fl) {
+		text := ""
+		if a.assign.value != nil {
+			text, rest = rest[0], rest[1:]
+		}
+		if !n.declare(in, a.assign, text, &fl) {
 			return 1
 		}
 	}
 	return 0
+}
+
+// evaluate computes the arguments before anything is declared, as for any
+// other command: local x=$x y=$x sees the outer x twice. A word may become
+// several; their number stands before them.
+func (n *declNode) evaluate(in *interp, vals *fields) bool {
+	for i := range n.args {
+		a := &n.args[i]
+		switch {
+		case a.assign == nil:
+			at := len(vals.out)
+			vals.out = append(vals.out, "")
+			a.word.expand(in, vals)
+			vals.out[at] = itoa(len(vals.out) - at - 1)
+		case a.assign.value != nil:
+			vals.out = append(vals.out, a.assign.value.text(in))
+		}
+		if in.flow != flowNone {
+			return false
+		}
+	}
+	return true
+}
+
+// count takes the fields that a word became from what evaluate collected.
+func (a *declArg) count(rest *[]string) []string {
+	n, _ := parseNumber((*rest)[0])
+	words := (*rest)[1 : 1+n]
+	*rest = (*rest)[1+n:]
+	return words
 }
 
 // isLocal tells whether the declaration makes a variable of the function.
@@ -101,25 +141,15 @@ func (n *declNode) isLocal(in *interp, fl *declFlags) bool {
 	return false
 }
 
-func (n *declNode) declare(in *interp, a *declArg, fl *declFlags) bool {
-	as := a.assign
-	// The value is computed before the name becomes local: local x=$x.
-	var text string
-	if as.value != nil && as.idx.kind == indexNone {
-		text = as.value.text(in)
-		if in.flow != flowNone {
-			return false
-		}
-	}
+func (n *declNode) declare(in *interp, as *assignment, text string, fl *declFlags) bool {
 	var elems *assignment
 	if as.isList {
-		elems = as.evaluated(in, fl.assoc)
-		if elems == nil {
+		if elems = as.evaluated(in, fl.assoc); elems == nil {
 			return false
 		}
 	}
 	v := n.slot(in, as.slot, fl)
-	if v == nil || in.flow != flowNone {
+	if v == nil {
 		return false
 	}
 	switch {
@@ -127,16 +157,8 @@ func (n *declNode) declare(in *interp, a *declArg, fl *declFlags) bool {
 		if !elems.assignList(in, fl.assoc) {
 			return false
 		}
-	case as.idx.kind != indexNone && as.value != nil:
-		if !as.run(in) {
-			return false
-		}
 	case as.value != nil:
-		if as.add {
-			old, _ := v.value()
-			text = old + text
-		}
-		if !in.setVar(as.slot, text) {
+		if !as.assign(in, text) {
 			return false
 		}
 	}
@@ -214,11 +236,8 @@ func (in *interp) attributes(slot int, fl *declFlags) {
 }
 
 // dynamic handles options, and arguments that come out of expansions.
-func (n *declNode) dynamic(in *interp, w *word, fl *declFlags) bool {
-	f := in.getFields()
-	defer in.putFields(f)
-	w.expand(in, f)
-	for _, s := range f.out {
+func (n *declNode) dynamic(in *interp, words []string, fl *declFlags) bool {
+	for _, s := range words {
 		if len(s) > 1 && s[0] == '-' {
 			if !n.option(in, s, fl) {
 				return false

@@ -60,11 +60,27 @@ func Load(ctx context.Context, opts Options, name string, src io.Reader) (*Progr
 
 // LoadFiles loads several files in order, as if they were one.
 func LoadFiles(ctx context.Context, opts Options, files ...Source) (*Program, error) {
-	opts.setDefaults()
-	p := &Program{opts: opts, syms: newSymtab(nil), calls: map[string]Position{}, defined: map[string]bool{}}
+	name := ""
 	if len(files) > 0 {
-		p.name = files[0].Name
+		name = files[0].Name
 	}
+	in, err := newLoader(ctx, opts, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if err := in.loadFile(f.Name, f.Text); err != nil {
+			return nil, err
+		}
+	}
+	in.prog.freeze(in)
+	return in.prog, nil
+}
+
+// newLoader makes a program without content and the evaluation that fills it.
+func newLoader(ctx context.Context, opts Options, name string) (*interp, error) {
+	opts.setDefaults()
+	p := &Program{name: name, opts: opts, syms: newSymtab(nil), calls: map[string]Position{}, defined: map[string]bool{}}
 	in := newInterp(p)
 	in.loading, in.syms = true, p.syms
 	in.ctx, in.done, in.trace = ctx, ctx.Done(), opts.Trace
@@ -79,18 +95,12 @@ func LoadFiles(ctx context.Context, opts Options, files ...Source) (*Program, er
 	in.setVar(slotOptind, "1")
 	for name, val := range opts.Vars {
 		if !validName(name) {
-			return nil, &Error{Pos: Position{File: p.name}, Err: fmt.Errorf("%q is not a variable name", name)}
+			return nil, &Error{Pos: Position{File: name}, Err: fmt.Errorf("%q is not a variable name", name)}
 		}
 		in.setVar(p.syms.intern(name), val)
 	}
 	in.begin()
-	for _, f := range files {
-		if err := in.loadFile(f.Name, f.Text); err != nil {
-			return nil, err
-		}
-	}
-	p.freeze(in)
-	return p, nil
+	return in, nil
 }
 
 func (in *interp) loadFile(name string, src io.Reader) error {

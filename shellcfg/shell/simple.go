@@ -32,6 +32,11 @@ func (a *assignment) run(in *interp) bool {
 	if in.flow == flowAbort {
 		return false
 	}
+	return a.assign(in, s)
+}
+
+// assign stores or appends a value that has been computed.
+func (a *assignment) assign(in *interp, s string) bool {
 	if a.add {
 		old, _ := in.vars[a.slot].value()
 		if a.idx.kind != indexNone {

@@ -408,21 +408,23 @@ func (t *testMatch) test(in *interp) int {
 type testBinary struct {
 	op   string
 	x, y *word
+	a, b arith // the operands, when they are numbers
 	pos  Position
 }
 
 func (t *testBinary) test(in *interp) int {
+	if t.a != nil {
+		a := t.a.eval(in)
+		return testStatus(compareInts(t.op, a, t.b.eval(in)))
+	}
 	x, y := t.x.text(in), t.y.text(in)
 	switch t.op {
 	case "<":
 		return testStatus(x < y)
 	case ">":
 		return testStatus(x > y)
-	case "-nt", "-ot", "-ef":
-		return testStatus(fileCompare(t.op, x, y))
 	}
-	a := in.number(x, &t.pos)
-	return testStatus(compareInts(t.op, a, in.number(y, &t.pos)))
+	return testStatus(fileCompare(t.op, x, y))
 }
 
 // testRegexp is =~. fixed is compiled at load when the expression is constant.

@@ -271,23 +271,34 @@ func (p *litPart) expand(in *interp, f *fields, quoted bool) {
 type quotedPart struct{ parts []part }
 
 func (p *quotedPart) text(in *interp) string {
-	if len(p.parts) == 1 {
+	switch len(p.parts) {
+	case 0:
+		return ""
+	case 1:
 		return p.parts[0].text(in)
 	}
 	return in.concat(p.parts)
 }
 
+// expand makes one field, or as many as "$@" has. Beside a "$@" empty text does
+// not count: "$@$empty" is no field at all when there are no parameters.
 func (p *quotedPart) expand(in *interp, f *fields, _ bool) {
-	if len(p.parts) == 0 {
-		f.add("")
+	lists := false
+	for _, q := range p.parts {
+		if l, ok := q.(listPart); ok && l.isList(in) {
+			lists = true
+		}
+	}
+	if !lists {
+		f.add(p.text(in))
 		return
 	}
 	for _, q := range p.parts {
 		if l, ok := q.(listPart); ok && l.isList(in) {
 			l.expand(in, f, true)
-			continue
+		} else if s := q.text(in); s != "" {
+			f.add(s)
 		}
-		f.add(q.text(in))
 	}
 }
 
