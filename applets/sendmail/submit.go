@@ -1,0 +1,144 @@
+package sendmail
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"zmailer/shellcfg"
+	"zmailer/spool"
+	"zmailer/spool/proc"
+	"zmailer/spool/rfc5322"
+)
+
+// submit reads a message from in and makes it durable.
+func (o *options) submit(ctx context.Context, in io.Reader) (spool.ID, error) {
+	if len(o.recipients) == 0 && !o.fromHeader {
+		return "", proc.Exit(proc.Usage, "Recipient names must be specified")
+	}
+	to := &addressees{notify: o.notify, report: o.errors == 'm' || o.errors == 'e'}
+	if err := to.addArguments(o.recipients); err != nil {
+		return "", err
+	}
+	m, err := readMessage(newSource(ctx, in, o.ignoreDots))
+	if err != nil {
+		return "", readError(err)
+	}
+	if o.fromHeader {
+		if err := to.addHeader(m.header); err != nil {
+			return "", err
+		}
+	}
+	if len(to.list) == 0 {
+		return "", proc.Exit(proc.Usage, "No recipient addresses found in header")
+	}
+	m.hideBcc()
+	env := o.envelope(to.list)
+	env.BodyType = bodyType(o.bodyType, m.eightBit())
+	id, err := o.store(ctx, env, m)
+	if err != nil {
+		return "", o.keep(m, err)
+	}
+	return id, nil
+}
+
+// readError gives an error in reading standard input its status.
+func readError(err error) error {
+	var exit *proc.ExitError
+	switch {
+	case errors.As(err, &exit):
+		return err
+	case errors.Is(err, context.Canceled):
+		return proc.Exit(proc.TempFail, "stopped by a signal, nothing was sent")
+	}
+	return proc.Exit(proc.IOErr, "read the message: %w", err)
+}
+
+// envelope says what the options and the environment say.
+func (o *options) envelope(to []spool.Recipient) *spool.Envelope {
+	env := &spool.Envelope{
+		External: o.external,
+		HasFrom:  o.hasSender,
+		From:     o.sender,
+		To:       to,
+		EnvID:    o.envID,
+		Ret:      o.ret,
+		With:     o.with,
+		RcvdFrom: o.rcvdFrom,
+		FullName: o.fullName,
+		Priority: o.priority,
+	}
+	env.SMTPUTF8 = !isASCII([]byte(o.sender))
+	for _, r := range to {
+		env.SMTPUTF8 = env.SMTPUTF8 || !isASCII([]byte(r.Addr))
+	}
+	return env
+}
+
+// bodyType is what to declare: what the caller says, unless the bytes are known
+// to say otherwise.
+func bodyType(said string, eightBit bool) string {
+	if eightBit && (said == "" || said == "7BIT") {
+		return "8BITMIME"
+	}
+	return said
+}
+
+// store puts the message into the spool. Whatever goes wrong there may be right
+// later: the status is 75.
+func (o *options) store(ctx context.Context, env *spool.Envelope, m *message) (spool.ID, error) {
+	s, err := o.openSpool()
+	if err != nil {
+		return "", err
+	}
+	sub, err := s.Submit(env)
+	if err != nil {
+		return "", proc.Exit(proc.DataErr, "%w", err)
+	}
+	if err := m.writeTo(sub); err != nil {
+		sub.Abort()
+		if errors.Is(err, context.Canceled) {
+			return "", readError(err)
+		}
+		return "", proc.Exit(proc.TempFail, "%w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		sub.Abort()
+		return "", readError(err)
+	}
+	if err := sub.Commit(ctx); err != nil {
+		return "", proc.Exit(proc.TempFail, "%w", err)
+	}
+	return sub.ID, nil
+}
+
+func (o *options) openSpool() (*spool.Spool, error) {
+	if o.spoolDir != "" {
+		s, err := spool.Open(o.spoolDir)
+		if err != nil {
+			return nil, proc.Exit(proc.TempFail, "%w", err)
+		}
+		return s, nil
+	}
+	conf, err := shellcfg.LoadConf(shellcfg.ConfPath())
+	if err != nil {
+		return nil, proc.Exit(proc.Config, "%w", err)
+	}
+	s, err := conf.OpenSpool()
+	if err != nil {
+		return nil, proc.Exit(proc.TempFail, "%w", err)
+	}
+	return s, nil
+}
+
+// environment takes from the environment what the options do not say. What is
+// there was not written for us, so it is cleaned and never an error.
+func (o *options) environment(getenv func(string) string) {
+	const maxName = 200
+	if o.fullName == "" {
+		o.fullName = rfc5322.OneLine(getenv("NAME"), maxName)
+	}
+	if o.priority == "" {
+		o.priority = priorities[getenv("MAILPRIORITY")]
+	}
+}
