@@ -21,6 +21,7 @@ type Relation struct {
 	table  Table
 	fold   func(string) string
 	search searcher // nil: exact
+	plain  bool     // see isPlain
 	cache  *lru.Cache[string, cached]
 
 	hits, misses, failures, fromCache atomic.Int64
@@ -32,10 +33,9 @@ type cached struct {
 	version any // of the source, as versioned tells
 }
 
-// hit is what a search found; key is the form of it that stood in the table.
+// hit is what a search found.
 type hit struct {
 	value string
-	key   string
 	rest  string // what %0 stands for
 	found bool
 }
@@ -112,31 +112,53 @@ func (r *Relation) Spec() Spec { return r.spec }
 
 // Lookup finds the value of key.
 func (r *Relation) Lookup(ctx context.Context, key string) (string, bool, error) {
-	return r.Ask(ctx, Query{Key: key})
+	if !r.plain {
+		return r.Ask(ctx, Query{Key: key})
+	}
+	var value string
+	var found bool
+	var err error
+	if possible(key) {
+		if r.fold != nil {
+			key = r.fold(key)
+		}
+		value, found, err = r.table.Lookup(ctx, key)
+	}
+	return value, found, r.count(found, err)
+}
+
+// count counts an outcome and says in an error which table it was.
+func (r *Relation) count(found bool, err error) error {
+	switch {
+	case err != nil:
+		r.failures.Add(1)
+		return fmt.Errorf("%s: %w", r.spec.Name, err)
+	case found:
+		r.hits.Add(1)
+	default:
+		r.misses.Add(1)
+	}
+	return nil
+}
+
+// isPlain tells whether a lookup is nothing but one question to the table.
+func (s *Spec) isPlain() bool {
+	return s.Cache == 0 && !s.Subst && !s.KeyOnHit && !s.KeyElse && drivers[s.Driver].search == nil
 }
 
 // Ask answers a call of the table. With -n a key that is not there is found
 // with itself as the value.
 func (r *Relation) Ask(ctx context.Context, q Query) (string, bool, error) {
 	h, err := r.find(ctx, q)
-	switch {
-	case err != nil:
-		r.failures.Add(1)
-		return "", false, fmt.Errorf("%s: %w", r.spec.Name, err)
-	case h.found:
-		r.hits.Add(1)
-	default:
-		r.misses.Add(1)
+	if err == nil && h.found && r.spec.Subst {
+		h.value, err = substitute(h.value, h.rest, q.Args)
+	}
+	if err := r.count(h.found, err); err != nil {
+		return "", false, err
 	}
 	value := h.value
 	if h.found && r.spec.KeyOnHit {
 		value = q.Key
-	}
-	if h.found && r.spec.Subst {
-		value, err = substitute(value, h.rest, q.Args)
-		if err != nil {
-			return "", false, fmt.Errorf("%s: %w", r.spec.Name, err)
-		}
 	}
 	if r.spec.KeyElse && (!h.found || value == "") {
 		return q.Key, true, nil
@@ -191,30 +213,35 @@ func possible(key string) bool {
 }
 
 // seek tries the forms of the key, then the default keys.
-func (r *Relation) seek(ctx context.Context, key string, defaults []string) (hit, error) {
+func (r *Relation) seek(ctx context.Context, key string, defaults []string) (h hit, err error) {
 	if r.search == nil {
-		value, found, err := r.table.Lookup(ctx, key)
-		if err != nil || found {
-			return hit{value: value, key: key, rest: key, found: found}, err
-		}
+		h, err = r.try(ctx, candidate{key, key})
 	} else {
-		for c := range r.search(key, len(defaults) == 0) {
-			value, found, err := r.table.Lookup(ctx, c.key)
-			if err != nil || found {
-				return hit{value: value, key: c.key, rest: c.rest, found: found}, err
-			}
-		}
+		h, err = r.walk(ctx, key, len(defaults) == 0)
 	}
-	for _, d := range defaults {
+	for i := 0; i < len(defaults) && err == nil && !h.found; i++ {
+		d := defaults[i]
 		if r.fold != nil {
 			d = r.fold(d)
 		}
-		if !possible(d) {
-			continue
+		if possible(d) {
+			h, err = r.try(ctx, candidate{d, key})
 		}
-		value, found, err := r.table.Lookup(ctx, d)
-		if err != nil || found {
-			return hit{value: value, key: d, rest: key, found: found}, err
+	}
+	return h, err
+}
+
+func (r *Relation) try(ctx context.Context, c candidate) (hit, error) {
+	value, found, err := r.table.Lookup(ctx, c.key)
+	return hit{value: value, rest: c.rest, found: found}, err
+}
+
+// walk is apart from seek because a loop over a function costs allocations,
+// which an exact lookup must not pay for.
+func (r *Relation) walk(ctx context.Context, key string, fallback bool) (hit, error) {
+	for c := range r.search(key, fallback) {
+		if h, err := r.try(ctx, c); err != nil || h.found {
+			return h, err
 		}
 	}
 	return hit{}, nil

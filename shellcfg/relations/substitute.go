@@ -3,7 +3,6 @@ package relations
 import (
 	"errors"
 	"strings"
-	"unicode/utf8"
 )
 
 // substitute replaces %0 by rest, %1 to %9 by the arguments (nothing if there
@@ -40,30 +39,4 @@ func substitute(value, rest string, args []string) (string, error) {
 		return "", errors.New("value too long after substitution")
 	}
 	return b.String(), nil
-}
-
-// lower folds case as everybody does who writes or reads keys here. Bytes that
-// are no UTF-8 stay as they are, so that different keys stay different.
-func lower(s string) string {
-	if utf8.ValidString(s) {
-		return strings.ToLower(s)
-	}
-	return mapASCII(s, 'A', 'Z', 'a'-'A')
-}
-
-func upper(s string) string {
-	if utf8.ValidString(s) {
-		return strings.ToUpper(s)
-	}
-	return mapASCII(s, 'a', 'z', 'A'-'a')
-}
-
-func mapASCII(s string, from, to byte, by int) string {
-	b := []byte(s)
-	for i, c := range b {
-		if c >= from && c <= to {
-			b[i] = byte(int(c) + by)
-		}
-	}
-	return string(b)
 }

@@ -140,9 +140,13 @@ func (f *File[T]) look() (*T, error) {
 	old := f.cur.Load()
 	if start >= f.next.Load() {
 		f.note(f.refresh(old))
-		// A file that is slow to parse and never parses must not take all
-		// the time of those who ask.
-		f.next.Store(now() + max(int64(f.interval()), 5*(now()-start)))
+		wait := int64(f.interval())
+		if f.err != nil {
+			// A file that is slow to read and does not parse must not take
+			// all the time of those who ask.
+			wait = max(wait, 5*(now()-start))
+		}
+		f.next.Store(now() + wait)
 	}
 	if v := f.cur.Load(); v != nil {
 		return v.val, nil
@@ -178,7 +182,7 @@ func (f *File[T]) refresh(old *version[T]) error {
 		}
 		if st != old.state && young && st != f.pending {
 			f.pending = st // perhaps still being written: one more interval
-			return nil
+			return f.err
 		}
 	}
 	return f.reload(old)
