@@ -1,0 +1,238 @@
+package scheduler
+
+import (
+	"slices"
+	"time"
+
+	"zmailer/applets/scheduler/queuesock"
+	"zmailer/spool"
+	"zmailer/spool/dsn"
+)
+
+// Changes of the queue that an administrator asks for. They are made message by
+// message, so that a change of 100,000 messages never keeps the owner from its
+// work, and progress can be shown.
+
+// A change is one operation on the recipients ns of a message; all says that these
+// are all pending ones. It returns how many recipients it changed and how many it
+// could not, because they are being delivered.
+type change func(q *Queue, m *message, ns []int, all bool, text string) (changed, busy int)
+
+var changes = map[string]change{
+	queuesock.OpHold:    (*Queue).hold,
+	queuesock.OpRelease: (*Queue).release,
+	queuesock.OpRequeue: (*Queue).requeue,
+	queuesock.OpFlush:   (*Queue).flush,
+	queuesock.OpDelete: func(q *Queue, m *message, ns []int, all bool, _ string) (int, int) {
+		if all {
+			m.flags |= msgKilled // what is running now ends when its result comes
+		}
+		return q.removeSome(m, ns, func(*spool.Rcpt) dsn.Result { return deleted() })
+	},
+	queuesock.OpBounce: func(q *Queue, m *message, ns []int, _ bool, text string) (int, int) {
+		if text == "" {
+			text = "returned by the administrator"
+		}
+		return q.removeSome(m, ns, func(*spool.Rcpt) dsn.Result { return dsn.Perm("5.7.0", "%s", text) })
+	},
+	queuesock.OpExpire: func(q *Queue, m *message, ns []int, _ bool, _ string) (int, int) {
+		age := q.sec().since(m.arrival)
+		return q.removeSome(m, ns, func(r *spool.Rcpt) dsn.Result { return expired(age, r.Last.Text) })
+	},
+}
+
+const progressEvery = time.Second
+
+// change carries out a change on a selection.
+func (c *client) change(req *queuesock.Request, fn change) error {
+	var total queuesock.Changed
+	told := time.Now()
+	scanned, err := c.each(&req.Select, func(s *seen) error {
+		ns, all, err := c.selected(s, &req.Select)
+		if err != nil || len(ns) == 0 {
+			return err
+		}
+		changed, busy := len(ns), 0
+		if !req.DryRun {
+			key := msgID([]byte(s.id))
+			if err := c.ask(func() {
+				changed = 0
+				if m := c.q.shard(key)[key]; m != nil {
+					changed, busy = fn(c.q, m, ns, all, req.Text)
+				}
+			}); err != nil {
+				return err
+			}
+			c.q.log.Info("changed by administrator", "spoolid", s.id, "action", req.Op, "user", c.uid, "nrcpt", changed)
+		}
+		if changed > 0 {
+			total.Messages++
+		}
+		total.Recipients += changed
+		total.Busy += busy
+		if time.Since(told) > progressEvery {
+			told = time.Now()
+			if err := c.send(&queuesock.Answer{Changed: &total}); err != nil {
+				return err
+			}
+			return c.flush()
+		}
+		return nil
+	})
+	total.Scanned = scanned
+	if err != nil {
+		return err
+	}
+	return c.send(&queuesock.Answer{Changed: &total, Done: true})
+}
+
+// selected returns the recipients of a message that are selected, in ascending
+// order. The control file is read only if the memory does not know enough.
+func (c *client) selected(s *seen, sel *queuesock.Selection) (ns []int, all bool, err error) {
+	if !sel.Detailed() {
+		for i := range s.state {
+			st := &s.state[i]
+			if sel.Recip(&queuesock.Recipient{Channel: st.channel, Host: st.host, State: vertexStateNames[st.state]}) {
+				ns = append(ns, st.rcpts...)
+			}
+		}
+		slices.Sort(ns)
+		return ns, sel.Channel == "" && sel.Host == "" && sel.State == "", nil
+	}
+	_, e, err := c.entry(s, sel)
+	if err != nil || e == nil {
+		return nil, false, err
+	}
+	for i := range e.Recipients {
+		ns = append(ns, e.Recipients[i].N)
+	}
+	slices.Sort(ns)
+	return ns, false, nil
+}
+
+// chosen calls fn for the vertices of m that have recipients of ns.
+func chosen(m *message, ns []int, fn func(v *vertex, some []int)) {
+	var next *vertex
+	for v := m.vertices; v != nil; v = next {
+		next = v.sibling
+		var some []int
+		for _, n := range v.rcpts() {
+			if _, found := slices.BinarySearch(ns, n); found {
+				some = append(some, n)
+			}
+		}
+		if len(some) > 0 {
+			fn(v, some)
+		}
+	}
+}
+
+// removeSome ends recipients by decision.
+func (q *Queue) removeSome(m *message, ns []int, decide func(*spool.Rcpt) dsn.Result) (changed, busy int) {
+	chosen(m, ns, func(v *vertex, some []int) {
+		if q.remove(v, some, decide) {
+			changed += len(some)
+		} else {
+			busy += len(some)
+		}
+	})
+	return changed, busy
+}
+
+// hold keeps the message from being tried. It is a property of the message.
+func (q *Queue) hold(m *message, _ []int, _ bool, _ string) (changed, busy int) {
+	if m.is(msgHeld) {
+		return 0, 0
+	}
+	q.setHeld(m, true)
+	for v := m.vertices; v != nil; v = v.sibling {
+		if v.state == running || v.state == settling {
+			busy += v.nrcpts() // held when their results come
+			continue
+		}
+		changed += v.nrcpts()
+		next := v.next
+		if v.state == ready {
+			next = 0
+		}
+		v.takeOut()
+		q.place(v, next)
+		q.touch(v.th)
+	}
+	q.setDue(m)
+	return changed, busy
+}
+
+// release undoes hold.
+func (q *Queue) release(m *message, _ []int, _ bool, _ string) (changed, busy int) {
+	if !m.is(msgHeld) {
+		return 0, 0
+	}
+	q.setHeld(m, false)
+	for v := m.vertices; v != nil; v = v.sibling {
+		if v.state == held {
+			changed += v.nrcpts()
+			v.takeOut()
+			q.place(v, v.next)
+			q.touch(v.th)
+		}
+	}
+	q.setDue(m)
+	return changed, busy
+}
+
+func (q *Queue) setHeld(m *message, held bool) {
+	if held {
+		m.flags |= msgHeld
+		q.stats.held++
+	} else {
+		m.flags &^= msgHeld
+		q.stats.held--
+	}
+	q.appendHold(m.id.spool(), held, q.now)
+}
+
+// appendHold notes it in the control file.
+func (q *Queue) appendHold(id spool.ID, held bool, at time.Time) {
+	q.atDisk(id, func() func() {
+		err := q.spool.AppendEvents(id, spool.AppendHold(nil, held, at))
+		if err == nil {
+			return func() {}
+		}
+		q.log.Error("control file cannot be written: the next scheduler will not know of the change", "spoolid", id, "held", held, "err", err)
+		return func() { q.stats.diskErrors++ }
+	})
+}
+
+// requeue has recipients tried now, and gives their destinations another chance.
+func (q *Queue) requeue(m *message, ns []int, _ bool, _ string) (changed, busy int) {
+	if m.is(msgHeld) {
+		return 0, 0
+	}
+	chosen(m, ns, func(v *vertex, _ []int) {
+		if v.state == running || v.state == settling {
+			busy += v.nrcpts()
+			return
+		}
+		changed += v.nrcpts()
+		if v.state == waiting {
+			v.takeOut()
+			q.makeReady(v)
+		}
+		v.th.until = 0
+		q.touch(v.th)
+	})
+	return changed, busy
+}
+
+// flush is requeue, also where scheduler.conf says queueonly.
+func (q *Queue) flush(m *message, ns []int, all bool, text string) (changed, busy int) {
+	if !m.is(msgHeld) {
+		chosen(m, ns, func(v *vertex, _ []int) {
+			if v.th.clause.QueueOnly && (v.state == ready || v.state == waiting) {
+				v.th.forced++
+			}
+		})
+	}
+	return q.requeue(m, ns, all, text)
+}

@@ -1,0 +1,271 @@
+package scheduler
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"runtime/metrics"
+	"strconv"
+	"time"
+
+	"zmailer/applets/scheduler/queuesock"
+	"zmailer/spool"
+)
+
+// status answers with the totals.
+func (c *client) status() error {
+	st := &queuesock.Status{Pid: os.Getpid(), Threads: make(map[string]int), Rates: make(map[string]queuesock.Rates)}
+	if err := c.ask(func() { c.q.fillStatus(st) }); err != nil {
+		return err
+	}
+	st.Memory = memoryInUse()
+	return c.send(&queuesock.Answer{Status: st, Done: true})
+}
+
+func memoryInUse() int64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(sample)
+	return int64(sample[0].Value.Uint64() - sample[1].Value.Uint64())
+}
+
+func (q *Queue) fillStatus(st *queuesock.Status) {
+	s := &q.stats
+	st.Uptime = int64(q.now.Sub(s.start) / time.Second)
+	st.Config = q.conf.File
+	st.Messages, st.Recipients, st.Bytes, st.Held = s.messages, s.rcpts, s.bytes, s.held
+	if s.messages > 0 {
+		st.Oldest = int64(s.oldest())
+	}
+	for state, n := range s.threads {
+		st.Threads[threadStateNames[state]] = n
+	}
+	for _, p := range q.pools {
+		st.Agents = append(st.Agents, p.describe())
+	}
+	st.Rates["minute"], st.Rates["hour"], st.Rates["day"] = s.minute.sum(q.now), s.hour.sum(q.now), s.day.sum(q.now)
+	st.Rates["total"] = s.total
+	st.Scan = queuesock.Scan{Running: q.scan.running, Done: 1, Files: q.scan.files, Scans: q.scan.scans, Seconds: q.scan.took.Seconds()}
+	if q.scan.running {
+		st.Scan.Done = float64(q.scan.dirs) / float64(len(spool.HashDirs()))
+		st.Scan.Seconds = q.now.Sub(q.scan.started).Seconds()
+	}
+	st.Problems = queuesock.Problems{AgentDeaths: s.agentDeaths, Garbage: s.garbage, DiskErrors: s.diskErrors}
+}
+
+func (p *pool) describe() queuesock.Agents {
+	a := queuesock.Agents{
+		Pattern: p.key.pattern, Channel: p.key.channel, Host: p.key.host, Waiting: p.ring.len(), Pids: []int{},
+	}
+	if p.ring.len() > 0 {
+		a.Pending = p.pend
+	}
+	for _, ag := range p.agents {
+		if ag.child == nil {
+			continue
+		}
+		a.Pids = append(a.Pids, ag.child.pid)
+		a.Jobs += len(ag.jobs)
+		if len(ag.jobs) > 0 {
+			a.Running++
+		} else {
+			a.Idle++
+		}
+	}
+	return a
+}
+
+// threads answers with the threads selected.
+func (c *client) threads(sel *queuesock.Selection) error {
+	var all []queuesock.Thread
+	if err := c.ask(func() {
+		for _, th := range c.q.threads {
+			if sel.Thread(th.channel(), th.host()) && (sel.State == "" || sel.State == threadStateNames[th.state]) {
+				all = append(all, c.q.describeThread(th))
+			}
+		}
+	}); err != nil {
+		return err
+	}
+	for i := range all {
+		if err := c.send(&queuesock.Answer{Thread: &all[i]}); err != nil {
+			return err
+		}
+	}
+	return c.send(&queuesock.Answer{Done: true})
+}
+
+func (q *Queue) describeThread(th *thread) queuesock.Thread {
+	t := queuesock.Thread{
+		Channel: th.channel(), Host: th.host(), State: threadStateNames[th.state], Messages: th.vertices,
+		Recipients: th.rcpts, Active: th.active, Limit: th.limit, Failures: th.failures, Reason: th.reason,
+	}
+	if th.wake != never {
+		t.NextTry = int64(th.wake)
+	}
+	if th.inRing {
+		t.Pending = th.pool.pend
+	}
+	return t
+}
+
+// A seen is what the memory knows of a message, copied for a client.
+type seen struct {
+	id      spool.ID
+	sender  string
+	arrival time.Time
+	size    int64
+	held    bool
+	state   []seenRcpts
+}
+
+type seenRcpts struct {
+	channel, host string
+	state         vertexState
+	next          sec
+	attempts      int
+	rcpts         []int
+}
+
+var vertexStateNames = [...]string{ready: "ready", waiting: "waiting", running: "running", settling: "settling", held: "held", gone: "gone"}
+
+// each calls fn with the messages that may match, a shard of the queue at a time,
+// so that neither the owner nor the memory is taken up by a long queue.
+func (c *client) each(sel *queuesock.Selection, fn func(*seen) error) (scanned int, err error) {
+	shards := c.q.shardsOf(sel)
+	for _, i := range shards {
+		var batch []seen
+		if err := c.ask(func() {
+			for _, m := range c.q.messages[i] {
+				scanned++
+				if s, ok := c.q.see(m, sel); ok {
+					batch = append(batch, s)
+				}
+			}
+		}); err != nil {
+			return scanned, err
+		}
+		for j := range batch {
+			if err := fn(&batch[j]); err != nil {
+				return scanned, err
+			}
+		}
+	}
+	return scanned, nil
+}
+
+// shardsOf lists the shards where messages of the selection can be.
+func (q *Queue) shardsOf(sel *queuesock.Selection) []int {
+	var shards []int
+	seen := make(map[int]bool)
+	for _, id := range sel.IDs {
+		if id, err := spool.ParseID(id); err == nil && !seen[int(id[spool.IDLen-1])%32] {
+			seen[int(id[spool.IDLen-1])%32] = true
+			shards = append(shards, int(id[spool.IDLen-1])%32)
+		}
+	}
+	if len(sel.IDs) == 0 {
+		for i := range q.messages {
+			shards = append(shards, i)
+		}
+	}
+	return shards
+}
+
+func (q *Queue) see(m *message, sel *queuesock.Selection) (seen, bool) {
+	id := m.id.spool()
+	if !sel.Message(string(id), m.sender.Value(), m.arrival.time(), int64(m.size), q.now) {
+		return seen{}, false
+	}
+	s := seen{id: id, sender: m.sender.Value(), arrival: m.arrival.time(), size: int64(m.size), held: m.is(msgHeld)}
+	for v := m.vertices; v != nil; v = v.sibling {
+		th := v.th
+		if !sel.Thread(th.channel(), th.host()) {
+			continue
+		}
+		next := v.next
+		if v.state == ready {
+			next = 0
+		}
+		if th.until > next && (v.state == ready || v.state == waiting) {
+			next = th.until
+		}
+		s.state = append(s.state, seenRcpts{th.channel(), th.host(), v.state, next, int(v.attempts), v.rcpts()})
+	}
+	return s, len(s.state) > 0
+}
+
+// list answers with the messages selected.
+func (c *client) list(sel *queuesock.Selection) error {
+	_, err := c.each(sel, func(s *seen) error {
+		ctl, e, err := c.entry(s, sel)
+		if err != nil || e == nil {
+			return err
+		}
+		if !c.admin && ctl.Attr.Owner != strconv.Itoa(c.uid) {
+			return nil
+		}
+		return c.send(&queuesock.Answer{Entry: e})
+	})
+	if err != nil {
+		return err
+	}
+	return c.send(&queuesock.Answer{Done: true})
+}
+
+// entry reads the control file of a message and makes the entry of its recipients
+// that are selected; nil if there are none, or if the message is gone meanwhile.
+func (c *client) entry(s *seen, sel *queuesock.Selection) (*spool.Control, *queuesock.Entry, error) {
+	ctl, err := spool.ReadControl(c.q.spool.ControlPath(s.id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	e := &queuesock.Entry{
+		QueueName: "incoming", QueueID: string(s.id), ArrivalTime: ctl.Arrival.Unix(), MessageSize: ctl.Size,
+		Sender: s.sender, MessageID: ctl.MessageID, Priority: ctl.Attr.Priority,
+	}
+	for i := range s.state {
+		st := &s.state[i]
+		for _, n := range st.rcpts {
+			r := ctl.Rcpt(n)
+			if r == nil || r.State != spool.Pending {
+				continue
+			}
+			rc := describeRcpt(r, st)
+			if sel.Recip(&rc) {
+				e.Recipients = append(e.Recipients, rc)
+			}
+			e.QueueName = busier(e.QueueName, st, rc.Attempts)
+		}
+	}
+	if s.held {
+		e.QueueName = "hold"
+	}
+	if len(e.Recipients) == 0 {
+		return nil, nil, nil
+	}
+	return ctl, e, nil
+}
+
+func busier(name string, st *seenRcpts, attempts int) string {
+	switch {
+	case st.state == running || name == "active":
+		return "active"
+	case attempts > 0:
+		return "deferred"
+	}
+	return name
+}
+
+func describeRcpt(r *spool.Rcpt, st *seenRcpts) queuesock.Recipient {
+	rc := queuesock.Recipient{
+		N: r.N, Address: address(r.Channel, r.User), DelayReason: r.Last.Text, Channel: r.Channel, Host: r.Host,
+		Attempts: max(r.Attempts, st.attempts), NextTry: int64(st.next), State: vertexStateNames[st.state],
+	}
+	if r.Attempts > 0 {
+		rc.Status = r.Last.FullStatus()
+	}
+	return rc
+}

@@ -1,0 +1,237 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"zmailer/spool"
+	"zmailer/spool/dsn"
+)
+
+// Reports are made from the control file, which holds all that was appended
+// before: nothing of them is kept in memory.
+
+// A reporter makes the reports that are owed.
+type reporter struct {
+	host         string // this host, as the reporting MTA
+	forms        dsn.Forms
+	doubleBounce string
+}
+
+// sendReports reports what is owed about a message, and moves it on.
+func (q *Queue) sendReports(m *message) {
+	// What fails while the report is being made is owed anew.
+	m.flags &^= msgOwes
+	m.reportAt = never
+	q.work(m, "report", func(r *reporter, c *spool.Control) ([]byte, error) { return r.owed(q, c) }, func(err error) {
+		if err != nil {
+			q.owe(m)
+			m.reportAt = q.sec().add(reportRetry)
+		}
+	})
+}
+
+// sendWarning tells the sender that recipients are delayed.
+func (q *Queue) sendWarning(m *message) {
+	until := m.arrival.time()
+	for v := m.vertices; v != nil; v = v.sibling {
+		if t := m.arrival.time().Add(v.th.clause.Expiry); t.After(until) {
+			until = t
+		}
+	}
+	q.work(m, "warning", func(r *reporter, c *spool.Control) ([]byte, error) { return r.delayed(q, c, until) }, func(err error) {
+		if err == nil {
+			m.flags |= msgWarned
+		}
+	})
+}
+
+// work has reports made at the disk and appends the events that make returns; done
+// hears how it went. After a failure the message stays and it is tried again.
+func (q *Queue) work(m *message, what string, make func(*reporter, *spool.Control) ([]byte, error), done func(error)) {
+	m.flags |= msgWorking
+	id, r := m.id.spool(), q.reporter
+	q.atDisk(id, func() func() {
+		c, err := spool.ReadControl(q.spool.ControlPath(id))
+		var events []byte
+		if err == nil {
+			events, err = make(&r, c)
+		}
+		if len(events) > 0 { // also after an error: what was sent is not sent again
+			err = errors.Join(err, q.spool.AppendEvents(id, events))
+		}
+		if err != nil {
+			q.log.Error("report cannot be made: trying again", "spoolid", id, "action", what, "err", err)
+		}
+		return func() {
+			m.flags &^= msgWorking
+			done(err)
+			if err != nil {
+				q.stats.diskErrors++
+			}
+			q.worked(m, err)
+		}
+	})
+}
+
+func (q *Queue) worked(m *message, err error) {
+	switch {
+	case m.live > 0:
+		q.setDue(m)
+	case err != nil:
+		q.after(reportRetry, func() { q.complete(m) })
+	default:
+		q.complete(m)
+	}
+}
+
+// owedKind is the report that is owed about a recipient, or 0.
+func owedKind(r *spool.Rcpt) spool.ReportKind {
+	kind, want := spool.ReportFailure, dsn.FailureReport
+	switch r.State {
+	case spool.Bounced:
+	case spool.Done:
+		kind, want = spool.ReportSuccess, dsn.SuccessReport
+	default:
+		return 0
+	}
+	if strings.ContainsRune(r.Reported, rune(kind)) || !dsn.WantsReport(r.Notify, want) {
+		return 0
+	}
+	return kind
+}
+
+// owed makes the reports about finished recipients and returns their events.
+func (r *reporter) owed(q *Queue, c *spool.Control) (events []byte, err error) {
+	for _, kind := range []spool.ReportKind{spool.ReportFailure, spool.ReportSuccess} {
+		for _, g := range groups(c, func(r *spool.Rcpt) bool { return owedKind(r) == kind }) {
+			event, e := r.send(q, c, g, kind, time.Time{})
+			events = append(events, event...)
+			err = errors.Join(err, e)
+		}
+	}
+	return events, err
+}
+
+// delayed makes the delay warnings.
+func (r *reporter) delayed(q *Queue, c *spool.Control, until time.Time) (events []byte, err error) {
+	pending := func(r *spool.Rcpt) bool {
+		return r.State == spool.Pending && !strings.ContainsRune(r.Reported, rune(spool.ReportDelay)) &&
+			dsn.WantsReport(r.Notify, dsn.DelayReport)
+	}
+	for _, g := range groups(c, pending) {
+		if silent(c, g) {
+			continue
+		}
+		event, e := r.send(q, c, g, spool.ReportDelay, until)
+		events = append(events, event...)
+		err = errors.Join(err, e)
+	}
+	return events, err
+}
+
+// groups returns c's groups with the recipients chosen, those of one sender in
+// one group.
+func groups(c *spool.Control, choose func(*spool.Rcpt) bool) []*spool.Group {
+	var out []*spool.Group
+	bySender := make(map[string]*spool.Group)
+	for i := range c.Groups {
+		g := &c.Groups[i]
+		for j := range g.Rcpts {
+			if !choose(&g.Rcpts[j]) {
+				continue
+			}
+			to := bySender[g.Sender.User]
+			if to == nil {
+				to = &spool.Group{Sender: g.Sender, Header: g.Header}
+				bySender[g.Sender.User] = to
+				out = append(out, to)
+			}
+			to.Rcpts = append(to.Rcpts, g.Rcpts[j])
+		}
+	}
+	return out
+}
+
+// silent says that nobody is told what became of the group: it is a report
+// itself, or has no sender.
+func silent(c *spool.Control, g *spool.Group) bool { return c.Attr.ErrorMsg || g.NullSender() }
+
+var reportKinds = map[spool.ReportKind]dsn.Kind{
+	spool.ReportFailure: dsn.FailureReport, spool.ReportDelay: dsn.DelayReport, spool.ReportSuccess: dsn.SuccessReport,
+}
+
+// send submits one report and returns its event for the control file.
+func (r *reporter) send(q *Queue, c *spool.Control, g *spool.Group, kind spool.ReportKind, until time.Time) ([]byte, error) {
+	to := g.Sender.User
+	var ns []int
+	for i := range g.Rcpts {
+		ns = append(ns, g.Rcpts[i].N)
+	}
+	now := time.Now()
+	if silent(c, g) {
+		q.log.Warn("double bounce", "spoolid", c.ID, "from", to, "nrcpt", len(ns), "to", g.Rcpts[0].User, "text", g.Rcpts[0].Last.Text, "user", r.doubleBounce)
+		if to = r.doubleBounce; to == "" || kind != spool.ReportFailure {
+			return spool.AppendReport(nil, ns, now, kind, "none"), nil
+		}
+	}
+	file, err := os.Open(q.spool.QueuePath(c.ID))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	id := spool.NewID()
+	rep := r.build(c, g, kind, until)
+	rep.ID, rep.Date, rep.Sender = string(id), now, to
+	rep.Body, rep.BodySize = io.NewSectionReader(file, c.BodyOffset, c.Size-c.BodyOffset), c.Size-c.BodyOffset
+	msg, bodyType := rep.Build()
+	env := &spool.Envelope{ErrorMsg: true, HasFrom: true, To: []spool.Recipient{{Addr: to}}, BodyType: bodyType, SMTPUTF8: rep.SMTPUTF8}
+	sub, err := q.spool.SubmitAs(id, env)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := sub.Write(msg); err != nil {
+		sub.Abort()
+		return nil, err
+	}
+	if err := sub.Commit(context.Background()); err != nil {
+		return nil, err
+	}
+	q.log.Info("report", "spoolid", c.ID, "action", reportKinds[kind].String(), "msgid", id, "to", to, "nrcpt", len(ns))
+	return spool.AppendReport(nil, ns, now, kind, id), nil
+}
+
+func (r *reporter) build(c *spool.Control, g *spool.Group, kind spool.ReportKind, until time.Time) *dsn.Report {
+	rep := &dsn.Report{
+		Kind: reportKinds[kind], ReportingMTA: r.host, OriginalID: string(c.ID), Arrival: c.Arrival,
+		EnvID: c.Attr.EnvID, Ret: c.Attr.Ret, SMTPUTF8: c.Attr.SMTPUTF8, Header: g.Header,
+		Form: r.forms[reportKinds[kind]],
+	}
+	if c.Attr.RequireTLS {
+		// RFC 8689 §5: a report that may travel without TLS must not carry the content.
+		rep.Ret = "HDRS"
+	}
+	for i := range g.Rcpts {
+		rc := &g.Rcpts[i]
+		rep.Rcpts = append(rep.Rcpts, dsn.ReportRcpt{
+			Final: address(rc.Channel, rc.User), ORcpt: rc.ORcpt, Result: rc.Last, Last: rc.LastTime, Until: until,
+		})
+	}
+	return rep
+}
+
+// errorChannel carries recipients that the policy rejects: their user is the
+// address, a blank, and the reason.
+const errorChannel = "error"
+
+// address is the user of a recipient as people know it.
+func address(channel, user string) string {
+	if channel == errorChannel {
+		user, _, _ = strings.Cut(user, " ")
+	}
+	return user
+}

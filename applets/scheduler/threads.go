@@ -1,0 +1,240 @@
+package scheduler
+
+import (
+	"strings"
+	"time"
+)
+
+// thread returns the thread of key, making it if need be.
+func (q *Queue) thread(key threadKey) *thread {
+	if th := q.threads[key]; th != nil {
+		return th
+	}
+	th := &thread{key: key, heapIdx: -1, wake: never}
+	q.govern(th)
+	th.limit = th.clause.Initial
+	q.threads[key] = th
+	q.stats.threads[threadIdle]++
+	return th
+}
+
+// govern puts the thread under the clause that matches it now.
+func (q *Queue) govern(th *thread) {
+	th.clause = q.conf.Match(th.channel(), th.host())
+	th.pool = q.pool(th.clause, th.channel(), th.host())
+	th.limit = min(th.limit, th.clause.MaxThr)
+}
+
+// place puts a vertex that is in no heap to where it belongs.
+func (q *Queue) place(v *vertex, next sec) {
+	th := v.th
+	switch {
+	case v.msg.is(msgHeld):
+		v.state, v.next = held, next
+		th.held++
+	case next > q.sec():
+		v.state, v.next, v.order = waiting, next, uint64(next)
+		th.waiting.push(v)
+	default:
+		q.makeReady(v)
+	}
+}
+
+// The order of ready vertices: priority first, then age or fair turn.
+const priorityShift = 62
+
+func (q *Queue) makeReady(v *vertex) {
+	th := v.th
+	v.state = ready
+	switch {
+	case th.clause.AgeOrder:
+		v.order = uint64(v.msg.arrival)
+	case v.attempts == 0:
+		v.order = th.fairTurn(v.msg.sender)
+	default:
+		q.order++
+		v.order = q.order
+	}
+	v.order |= uint64(v.msg.priority) << priorityShift
+	if v.attempts == 0 {
+		th.fresh.push(v)
+	} else {
+		th.retry.push(v)
+	}
+}
+
+// fairTurn returns the place of a new message of sender: behind his own ones, but
+// not behind all those of somebody who has sent thousands (start-time fair
+// queueing with equal shares).
+func (th *thread) fairTurn(sender word) uint64 {
+	if len(th.fresh) == 0 {
+		th.tags = nil
+	}
+	if th.tags == nil {
+		th.tags = make(map[word]uint64, 1)
+	}
+	turn := max(th.vtime, th.tags[sender]) + 1
+	th.tags[sender] = turn
+	return turn
+}
+
+// takeOut removes a vertex from its heap.
+func (v *vertex) takeOut() {
+	th := v.th
+	switch v.state {
+	case waiting:
+		th.waiting.remove(v)
+	case ready:
+		if v.attempts == 0 {
+			th.fresh.remove(v)
+		} else {
+			th.retry.remove(v)
+		}
+	case held:
+		th.held--
+	}
+	v.state = gone
+}
+
+// pop takes the vertex whose turn it is: new mail and retries alternate, so that
+// a backlog does not hold up new mail, nor new mail the backlog.
+func (th *thread) pop() *vertex {
+	th.turn++
+	h := &th.fresh
+	if len(th.fresh) == 0 || th.turn%4 == 0 && len(th.retry) > 0 {
+		h = &th.retry
+	}
+	v := h.pop()
+	if h == &th.fresh {
+		th.vtime = max(th.vtime, v.order&(1<<priorityShift-1))
+		if len(th.fresh) == 0 {
+			th.tags = nil
+		}
+	}
+	v.state = gone
+	return v
+}
+
+// touch brings the thread's state in order after any change to it: what is due
+// becomes ready, a thread that can run stands in its pool's ring, one that must
+// wait is in the heap of timers, one without work is forgotten.
+func (q *Queue) touch(th *thread) {
+	now := q.sec()
+	for len(th.waiting) > 0 && th.waiting[0].next <= now {
+		v := th.waiting.pop()
+		q.makeReady(v)
+	}
+	if th.runnable(now) {
+		q.enqueue(th)
+	}
+	th.wake = th.nextTime(now)
+	if th.wake == never {
+		q.wakeups.remove(th)
+	} else {
+		q.wakeups.set(th)
+	}
+	q.setState(th, th.stateNow(now))
+	if th.vertices == 0 && th.active == 0 && th.until <= now && th.failures == 0 && !th.inRing {
+		q.stats.threads[th.state]--
+		delete(q.threads, th.key)
+	}
+}
+
+// runnable says that the thread may be given a job now.
+func (th *thread) runnable(now sec) bool {
+	if th.readyLen() == 0 || th.active >= th.limit {
+		return false
+	}
+	return th.forced > 0 || th.until <= now && !th.clause.QueueOnly
+}
+
+// nextTime is when the thread has to be touched again if nothing happens before.
+func (th *thread) nextTime(now sec) sec {
+	switch {
+	case th.until > now:
+		return th.until
+	case len(th.waiting) > 0:
+		return th.waiting[0].next
+	case th.vertices == 0 && th.failures > 0:
+		// Remember a dead destination for a while after its last message, lest the
+		// next one start at the beginning of the retry table.
+		return max(th.until, now).add(time.Hour)
+	}
+	return never
+}
+
+func (th *thread) stateNow(now sec) threadState {
+	switch {
+	case th.active > 0:
+		return threadRunning
+	case th.until > now && th.vertices > 0:
+		return threadBackoff
+	case th.readyLen() > 0 && th.clause.QueueOnly && th.forced == 0:
+		return threadParked
+	case th.readyLen() > 0:
+		return threadReady
+	case len(th.waiting) > 0:
+		return threadWaiting
+	}
+	return threadIdle
+}
+
+func (q *Queue) setState(th *thread, s threadState) {
+	q.stats.threads[th.state]--
+	q.stats.threads[s]++
+	th.state = s
+}
+
+// dueThreads touches the threads whose time has come.
+func (q *Queue) dueThreads() {
+	now := q.sec()
+	for q.wakeups.next() <= now {
+		th := q.wakeups[0]
+		if th.vertices == 0 && th.until < now {
+			th.failures = 0 // the memory of a dead destination ends
+		}
+		q.touch(th)
+		if th.heapIdx == 0 && th.wake <= now {
+			panic("scheduler: thread " + th.channel() + "/" + th.host() + " is due for ever")
+		}
+	}
+}
+
+// reached notes a job that reached its destination.
+func (th *thread) reached(now time.Time) {
+	th.successAt = now
+	th.failures = 0
+	th.until = 0
+	if th.limit < th.clause.MaxThr {
+		th.limit++
+	}
+}
+
+// notReached notes a job, given at started, that could not reach its destination,
+// which wants to be left alone for atLeast. Jobs in flight at the same time count
+// as one failure. If others got through meanwhile, the destination is only busy:
+// fewer jobs at once, but no back-off.
+func (th *thread) notReached(now, started time.Time, atLeast time.Duration) {
+	switch {
+	case started.Before(th.failedAt):
+		return
+	case started.Before(th.successAt):
+		th.limit = max(1, th.limit/2)
+		th.failedAt = now
+		return
+	}
+	th.failures++
+	th.failedAt = now
+	th.limit = 1
+	th.until = secOf(now).add(max(atLeast, th.clause.delay(th.failures)))
+}
+
+const maxReason = 200
+
+// clip bounds a text that is kept for people to see.
+func clip(s string) string {
+	if len(s) <= maxReason {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxReason], "")
+}
