@@ -1,0 +1,112 @@
+package newaliases
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"zmailer/shellcfg/relations/cdb"
+	"zmailer/spool/proc"
+)
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newaliases(args ...string) (string, error) {
+	cmd := Command()
+	var out bytes.Buffer
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	cmd.SetArgs(args)
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	err := cmd.ExecuteContext(context.Background())
+	return out.String(), err
+}
+
+func TestNewaliases(t *testing.T) {
+	dir := t.TempDir()
+	aliases := filepath.Join(dir, "db/aliases")
+	write(t, filepath.Join(dir, "zmailer.conf"), "POSTOFFICE="+dir+"\n")
+	write(t, aliases, "joe: ann,\n bob\nroot: joe\npostmaster: root\n")
+	t.Setenv("ZCONFIG", filepath.Join(dir, "zmailer.conf"))
+
+	out, err := newaliases()
+	if want := aliases + ": 3 aliases, longest 8 bytes, 32 bytes total\n"; err != nil || out != want {
+		t.Errorf("%q, %v; want %q", out, err, want)
+	}
+	if out, err := newaliases("-s"); err != nil || out != "" {
+		t.Errorf("-s: %q, %v", out, err)
+	}
+	lookup(t, aliases, "joe", "ann, bob")
+
+	write(t, aliases+".private", "secret: joe\n")
+	if out, err := newaliases(); err != nil || !strings.Contains(out, ": 4 aliases,") {
+		t.Errorf("with a private file: %q, %v", out, err)
+	}
+
+	write(t, aliases, "joe: ann\njoe: bob\nno colon\n")
+	_, err = newaliases()
+	if proc.Code(err) != proc.DataErr {
+		t.Errorf("bad file: %v", err)
+	}
+	for _, want := range []string{"aliases:2:", "aliases:3:", "stays as it was"} {
+		if !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("bad file: %v, want %s", err, want)
+		}
+	}
+	lookup(t, aliases, "joe", "ann, bob")
+}
+
+func lookup(t *testing.T, aliases, key, want string) {
+	t.Helper()
+	r, err := cdb.Open(aliases + Suffix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, found, err := r.Get(key); got != want || !found || err != nil {
+		t.Errorf("%s: %q, %v, %v", key, got, found, err)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "a"), "a: b\n")
+	for _, tt := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{filepath.Join(dir, "a")}, proc.OK},
+		{[]string{filepath.Join(dir, "none")}, proc.NoInput},
+		{[]string{dir}, proc.DataErr},
+	} {
+		if _, err := newaliases(tt.args...); proc.Code(err) != tt.code {
+			t.Errorf("%q: %v, want status %d", tt.args, err, tt.code)
+		}
+	}
+	t.Setenv("ZCONFIG", filepath.Join(dir, "none"))
+	if _, err := newaliases(); proc.Code(err) != proc.Config {
+		t.Errorf("no configuration: %v", err)
+	}
+}
+
+func TestMeter(t *testing.T) {
+	var out bytes.Buffer
+	m := &meter{w: &out, file: "aliases", next: time.Now().Add(-time.Second)}
+	m.show(1, 4)
+	m.show(2, 4)
+	if out.String() != "aliases: 25%\n" {
+		t.Errorf("%q", out.String())
+	}
+}
