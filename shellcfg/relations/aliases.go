@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"zmailer/shellcfg/internal/watch"
+	"zmailer/spool/rfc5322"
 )
 
 // openAliases makes a table of a source file in Sendmail's aliases format,
@@ -154,10 +155,33 @@ func (p *aliasParser) element(n int) {
 		p.fail(n, fmt.Errorf("list of more than %d bytes: put it into a file and use :include:", maxValue/2))
 		return
 	}
+	if err := checkElement(e); err != nil {
+		p.fail(n, err)
+		return
+	}
 	if len(p.list) > 0 {
 		p.list = append(p.list, ", "...)
 	}
 	p.list = appendElement(p.list, e)
+}
+
+// checkElement finds what the router could make nothing of, such as two
+// addresses without a comma. Commands and files are not addresses.
+func checkElement(e string) error {
+	switch bare := strings.TrimPrefix(e, `"`); {
+	case bare == "":
+		return errors.New("empty address")
+	case strings.IndexByte(`|:/\`, bare[0]) >= 0:
+		return nil
+	}
+	list, err := rfc5322.ParseList(e)
+	if err != nil {
+		return fmt.Errorf("address %q: %w", clip(e), err)
+	}
+	if len(list) != 1 {
+		return fmt.Errorf("address %q: %d addresses in place of one", clip(e), len(list))
+	}
+	return nil
 }
 
 // appendElement brings an address to its form in the value.

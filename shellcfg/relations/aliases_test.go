@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"zmailer/shellcfg/relations/cdb"
+	"zmailer/spool/rfc5322"
 )
 
 var aliasFiles = []struct {
@@ -46,6 +47,10 @@ var aliasFiles = []struct {
 			"f:10: '<' without", "f:11: control character 0x1", "f:12: control character in the key"}},
 	{name: "error in a continuation", in: "l: a,\n \"b\n c\nm: d", want: []string{"m", "d"}, bad: []string{"f:2: quote"}},
 	{name: "continuation of nothing", in: "  a: b\nc: d", want: []string{"c", "d"}, bad: []string{"f:1: continues an entry"}},
+	{name: "missing comma", in: "a: b\n c\nd: e f\ng: h # no comment\ni: (only)\nj: \"k l\"@m", bad: []string{
+		"f:1: address \"b c\"", "f:3: address \"e f\"", "f:4: address \"h # no comment\"", "f:5: address \"(only)\": 0 addresses"},
+		want: []string{"j", `"k l"@m`}},
+	{name: "long command", in: "p: |" + strings.Repeat("x", 2000), want: []string{"p", `"|` + strings.Repeat("x", 2000) + `"`}},
 	{name: "nul", in: "a: b\x00c", bad: []string{"f:1: control character 0x0"}},
 }
 
@@ -89,6 +94,10 @@ func FuzzAliases(f *testing.F) {
 			if bad.n != 0 || len(again) != 2 || again[1] != got[i+1] {
 				t.Fatalf("%q becomes %q, %v", got[i+1], again, bad.err())
 			}
+			// The router cuts the value at the same commas.
+			if parts := rfc5322.SplitList(got[i+1]); strings.Join(parts, ", ") != got[i+1] {
+				t.Fatalf("%q is cut to %q", got[i+1], parts)
+			}
 		}
 	})
 }
@@ -97,6 +106,9 @@ func TestAliasesTable(t *testing.T) {
 	path := tmpfile(t, "aliases", "Root: joe\nlist: a,\n b\nROOT: again\n")
 	r := open(t, Spec{Type: "aliases", File: path})
 	expect(t, r, "root", "joe", "ROOT", "joe", "List", "a, b", "joe", "-", "\x00source", "-")
+	if got := list(t, r); got != "root=joe:1 list=a, b:2 " {
+		t.Errorf("Each: %s", got)
+	}
 	warnings, err := r.Check(t.Context())
 	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0].Error(), "aliases:4: \"root\" again, the value of line 1") {
 		t.Errorf("Check = %v, %v", warnings, err)
@@ -125,6 +137,9 @@ func TestBuildAliases(t *testing.T) {
 		t.Errorf("last progress %v", last)
 	}
 	r := open(t, Spec{Type: "cdb", File: dst, Lower: true, Eager: true})
+	if got := list(t, r); got != "root=joe:0 list=a, b:0 ann=ann@example.org:0 " {
+		t.Errorf("Each: %s", got)
+	}
 	expect(t, r, "ROOT", "joe", "list", "a, b", "ann", "ann@example.org", "none", "-", sourceKey, "-")
 	if n, _, err := r.Len(t.Context()); n != 3 || err != nil {
 		t.Errorf("Len = %d, %v", n, err)
@@ -169,6 +184,20 @@ func TestBuildAliases(t *testing.T) {
 		t.Errorf("missing source: %v", err)
 	}
 	expect(t, r, "new", "entry")
+}
+
+// list writes all entries on one line.
+func list(t *testing.T, r *Relation) string {
+	t.Helper()
+	var b strings.Builder
+	err := r.Each(t.Context(), func(e Entry) error {
+		fmt.Fprintf(&b, "%s=%s:%d ", e.Key, e.Value, e.Line)
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return b.String()
 }
 
 func TestBuildManyErrors(t *testing.T) {

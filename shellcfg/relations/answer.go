@@ -1,6 +1,7 @@
 package relations
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -28,6 +29,15 @@ func parseAnswer(s string) (value string, found bool, err error) {
 }
 
 var errProtocol = errors.New("answer begins with none of OK, NOTFOUND, TEMP, TIMEOUT, PERM")
+
+// cause is why a question failed: the end of its time or of its context, if
+// that is what broke the connection.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
 
 // printable makes text from elsewhere fit for one line of an error.
 func printable(s string) string {

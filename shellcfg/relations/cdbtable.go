@@ -73,6 +73,19 @@ func (t *cdbTable) Len(ctx context.Context) (int, error) {
 	return c.Reader.Len(), nil
 }
 
+func (t *cdbTable) Each(ctx context.Context, f func(Entry) error) error {
+	c, err := current(ctx, t.file)
+	if err != nil {
+		return err
+	}
+	return c.Reader.Each(func(key, val []byte) error {
+		if string(key) == sourceKey {
+			return nil
+		}
+		return f(Entry{Key: string(key), Value: string(val)})
+	})
+}
+
 func (t *cdbTable) Stale() bool {
 	c, err := t.file.Get()
 	return err == nil && c.stale()

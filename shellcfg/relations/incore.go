@@ -2,6 +2,8 @@ package relations
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"sync"
 )
 
@@ -45,4 +47,15 @@ func (t *incore) Len(context.Context) (int, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return len(t.items), nil
+}
+
+func (t *incore) Each(_ context.Context, f func(Entry) error) error {
+	t.mu.RLock()
+	list := make([]Entry, 0, len(t.items))
+	for key, value := range t.items {
+		list = append(list, Entry{Key: key, Value: value})
+	}
+	t.mu.RUnlock() // f may change the table
+	slices.SortFunc(list, func(a, b Entry) int { return strings.Compare(a.Key, b.Key) })
+	return each(list, f)
 }

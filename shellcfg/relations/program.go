@@ -69,6 +69,7 @@ func (t *program) Lookup(ctx context.Context, key string) (string, bool, error) 
 	}
 	line, err := t.ask(ctx, key)
 	if err != nil {
+		err = cause(ctx, err)
 		return "", false, fmt.Errorf("%s: %w", t.argv[0], err)
 	}
 	value, found, err := parseAnswer(line)

@@ -100,6 +100,10 @@ type (
 	countable interface {
 		Len(ctx context.Context) (int, error)
 	}
+	// listable tables can be gone through.
+	listable interface {
+		Each(ctx context.Context, f func(Entry) error) error
+	}
 	// reloading tables count the versions they had.
 	reloading interface{ Reloads() int64 }
 )
@@ -333,6 +337,25 @@ func (r *Relation) Len(ctx context.Context) (n int, ok bool, err error) {
 	}
 	n, err = c.Len(ctx)
 	return n, true, err
+}
+
+// Entry is a key with its value and, where the source is text, its line.
+type Entry struct {
+	Key, Value string
+	Line       int
+}
+
+// Each calls f for every entry in the order of the source until f returns an
+// error. It is errors.ErrUnsupported for types that cannot be gone through.
+func (r *Relation) Each(ctx context.Context, f func(Entry) error) error {
+	l, ok := r.table.(listable)
+	if !ok {
+		return fmt.Errorf("%s: list a table of type %s: %w", r.spec.Name, r.spec.Type, errors.ErrUnsupported)
+	}
+	if err := l.Each(ctx, f); err != nil {
+		return fmt.Errorf("%s: %w", r.spec.Name, err)
+	}
+	return nil
 }
 
 // Close ends connections and programs.

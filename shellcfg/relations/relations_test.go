@@ -387,6 +387,16 @@ func TestIncore(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, r, "a", "-")
+	if err := errors.Join(r.Add("b", "2"), r.Add("a", "1")); err != nil || list(t, r) != "a=1:0 b=2:0 " {
+		t.Errorf("Each: %s, %v", list(t, r), err)
+	}
+	stop := errors.New("stop")
+	if err := r.Each(t.Context(), func(Entry) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("Each = %v", err)
+	}
+	if err := open(t, Spec{Type: "passwd"}).Each(t.Context(), nil); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Each = %v", err)
+	}
 	if r.Add("", "v") == nil || r.Add("a\x00", "v") == nil {
 		t.Error("an impossible key was added")
 	}

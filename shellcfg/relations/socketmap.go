@@ -82,6 +82,7 @@ func (t *socketmap) Lookup(ctx context.Context, key string) (string, bool, error
 	}
 	reply, err := t.exchange(ctx, t.name+" "+key)
 	if err != nil {
+		err = cause(ctx, err)
 		return "", false, fmt.Errorf("socketmap %s: %w", t.addr, err)
 	}
 	return parseAnswer(reply)

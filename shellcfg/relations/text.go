@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -52,6 +53,28 @@ func (t *fileTable) Len(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	return len(e.items), nil
+}
+
+func (t *fileTable) Each(ctx context.Context, f func(Entry) error) error {
+	e, err := current(ctx, t.file)
+	if err != nil {
+		return err
+	}
+	list := make([]Entry, 0, len(e.items))
+	for key, it := range e.items {
+		list = append(list, Entry{key, it.value, it.line})
+	}
+	slices.SortFunc(list, func(a, b Entry) int { return a.Line - b.Line })
+	return each(list, f)
+}
+
+func each(list []Entry, f func(Entry) error) error {
+	for _, e := range list {
+		if err := f(e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // openText makes a table of lines "key, blanks, value to the end of the
