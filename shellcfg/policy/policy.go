@@ -1,0 +1,174 @@
+package policy
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"log/slog"
+	"strconv"
+	"sync"
+
+	"zmailer/shellcfg"
+	"zmailer/shellcfg/relations"
+	"zmailer/shellcfg/resolver"
+	"zmailer/shellcfg/shell"
+	"zmailer/shellcfg/users"
+	"zmailer/spool/rfc5322"
+)
+
+// A Config is what a policy is loaded with.
+type Config struct {
+	Conf  *shellcfg.Conf
+	Log   *slog.Logger      // nil: nothing is logged
+	DNS   resolver.Resolver // nil: the servers of resolv.conf
+	Users *users.Users      // nil: db/users and the system's
+}
+
+// Bounds of the evaluation of one address. A message has as many of them as it
+// has addresses; MaxRoutes and the context bound the whole.
+const (
+	fuel      = 100_000
+	depth     = 64
+	maxOutput = 32 << 20
+)
+
+// A Policy is one version of the configuration.
+type Policy struct {
+	Version string // hash of all sources
+
+	conf     *shellcfg.Conf
+	log      *slog.Logger
+	users    *users.Users
+	dns      resolver.Resolver
+	prog     *shell.Program
+	tables   []*relations.Relation
+	sources  []source   // files that the version was made from, or that were missing
+	presence []presence // files that decided by being there
+	nobody   int
+	sessions sync.Pool
+
+	// Functions that a policy may have. Without them there is nothing to call.
+	hasProcess, hasIntercept, hasCrossbar, hasRewrite, hasMailfrom bool
+}
+
+// Load loads router.cf, or the stock policy if there is none.
+func Load(ctx context.Context, c Config) (*Policy, error) {
+	p := &Policy{conf: c.Conf, log: c.Log, users: c.Users, dns: c.DNS}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	if p.users == nil {
+		p.users = users.New(users.System(c.Conf.Path("db/users")))
+	}
+	l := &loader{p: p, hash: sha256.New()}
+	if p.dns == nil {
+		dns, err := resolver.New(resolver.Config{Log: p.log})
+		if err != nil {
+			return nil, err
+		}
+		p.dns = dns
+	}
+	l.env = relations.Env{Log: p.log, DNS: p.dns}
+	if err := p.findNobody(); err != nil {
+		return nil, err
+	}
+	if err := l.load(ctx); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	p.Version = hex.EncodeToString(l.hash.Sum(nil))[:12]
+	p.hasProcess = p.prog.HasFunc("process")
+	p.hasIntercept = p.prog.HasFunc("intercept")
+	p.hasCrossbar = p.prog.HasFunc("crossbar")
+	p.hasRewrite = p.prog.HasFunc("rewrite")
+	p.hasMailfrom = p.prog.HasFunc("mailfrom")
+	return p, nil
+}
+
+// loader is the state of loading one version.
+type loader struct {
+	p    *Policy
+	env  relations.Env
+	hash hash.Hash
+}
+
+func (l *loader) load(ctx context.Context) error {
+	name, text, err := l.main()
+	if err != nil {
+		return err
+	}
+	defer text.Close()
+	vars := l.p.conf.Vars()
+	if vars["PATH"] == "" {
+		vars["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
+	}
+	for _, name := range []string{"HOSTNAME", "MYDOMAIN"} {
+		if d, err := rfc5322.CanonicalDomain(vars[name]); err == nil {
+			vars[name] = d // compared with domains in this form
+		}
+	}
+	l.p.prog, err = shell.Load(ctx, shell.Options{
+		Commands: l.commands(), Vars: vars,
+		Fuel: fuel, Depth: depth, MaxOutput: maxOutput,
+		Open: l.open, External: true, NoEval: true, Log: l.p.logLine,
+	}, name, text)
+	if err != nil {
+		return err
+	}
+	for _, fn := range []string{"router", "member"} {
+		if !l.p.prog.HasFunc(fn) {
+			return fmt.Errorf("%s: function %s is not defined (source cf/router.cf, which has all of them)", name, fn)
+		}
+	}
+	return nil
+}
+
+// logLine logs what a policy prints to standard error.
+func (p *Policy) logLine(pos shell.Position, line string) {
+	p.log.Warn("policy", "why", pos.String(), "err", line)
+}
+
+// Close gives tables and connections back. No session may be open.
+func (p *Policy) Close() error {
+	var err error
+	for _, t := range p.tables {
+		err = errors.Join(err, t.Close())
+	}
+	return err
+}
+
+// Program is the loaded program, for tools that look at it.
+func (p *Policy) Program() *shell.Program { return p.prog }
+
+// Tables are the declared tables, for tools and statistics.
+func (p *Policy) Tables() []*relations.Relation { return p.tables }
+
+// Nobody is the uid without rights.
+func (p *Policy) Nobody() int { return p.nobody }
+
+// findNobody takes NOBODY of zmailer.conf, a number or a name, or else the user
+// nobody, or else the number that Linux reserves.
+func (p *Policy) findNobody() error {
+	p.nobody = 65534
+	name := p.conf.Get("NOBODY")
+	if n, err := strconv.Atoi(name); err == nil && n >= 0 {
+		p.nobody = n
+		return nil
+	}
+	given := name != ""
+	if !given {
+		name = "nobody"
+	}
+	u, found, err := p.users.Lookup(name)
+	switch {
+	case found:
+		p.nobody = u.UID
+	case given && err != nil:
+		return fmt.Errorf("NOBODY=%s: %w", name, err)
+	case given:
+		return fmt.Errorf("NOBODY=%s: no such user", name)
+	}
+	return nil
+}
