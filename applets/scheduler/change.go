@@ -99,7 +99,7 @@ func (c *client) selected(s *seen, sel *queuesock.Selection) (ns []int, all bool
 		slices.Sort(ns)
 		return ns, sel.Channel == "" && sel.Host == "" && sel.State == "", nil
 	}
-	_, e, err := c.entry(s, sel)
+	e, err := c.entry(s, sel)
 	if err != nil || e == nil {
 		return nil, false, err
 	}

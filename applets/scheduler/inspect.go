@@ -5,7 +5,9 @@ import (
 	"io/fs"
 	"os"
 	"runtime/metrics"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"zmailer/applets/scheduler/queuesock"
@@ -42,6 +44,9 @@ func (q *Queue) fillStatus(st *queuesock.Status) {
 	for _, p := range q.pools {
 		st.Agents = append(st.Agents, p.describe())
 	}
+	slices.SortFunc(st.Agents, func(a, b queuesock.Agents) int {
+		return strings.Compare(a.Pattern+"\x00"+a.Host, b.Pattern+"\x00"+b.Host)
+	})
 	st.Rates["minute"], st.Rates["hour"], st.Rates["day"] = s.minute.sum(q.now), s.hour.sum(q.now), s.day.sum(q.now)
 	st.Rates["total"] = s.total
 	st.Scan = queuesock.Scan{Running: q.scan.running, Done: 1, Files: q.scan.files, Scans: q.scan.scans, Seconds: q.scan.took.Seconds()}
@@ -54,7 +59,7 @@ func (q *Queue) fillStatus(st *queuesock.Status) {
 
 func (p *pool) describe() queuesock.Agents {
 	a := queuesock.Agents{
-		Pattern: p.key.pattern, Channel: p.key.channel, Host: p.key.host, Waiting: p.ring.len(), Pids: []int{},
+		Pattern: p.key.pattern, Channel: p.key.channel, Host: p.key.host, Waiting: p.ring.len(), Failing: p.failures > 0, Pids: []int{},
 	}
 	if p.ring.len() > 0 {
 		a.Pending = p.pend
@@ -197,12 +202,9 @@ func (q *Queue) see(m *message, sel *queuesock.Selection) (seen, bool) {
 // list answers with the messages selected.
 func (c *client) list(sel *queuesock.Selection) error {
 	_, err := c.each(sel, func(s *seen) error {
-		ctl, e, err := c.entry(s, sel)
-		if err != nil || e == nil {
+		e, err := c.entry(s, sel)
+		if err != nil || e == nil || !c.admin && e.Owner != strconv.Itoa(c.uid) {
 			return err
-		}
-		if !c.admin && ctl.Attr.Owner != strconv.Itoa(c.uid) {
-			return nil
 		}
 		return c.send(&queuesock.Answer{Entry: e})
 	})
@@ -214,17 +216,17 @@ func (c *client) list(sel *queuesock.Selection) error {
 
 // entry reads the control file of a message and makes the entry of its recipients
 // that are selected; nil if there are none, or if the message is gone meanwhile.
-func (c *client) entry(s *seen, sel *queuesock.Selection) (*spool.Control, *queuesock.Entry, error) {
+func (c *client) entry(s *seen, sel *queuesock.Selection) (*queuesock.Entry, error) {
 	ctl, err := spool.ReadControl(c.q.spool.ControlPath(s.id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
+		return nil, nil
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	e := &queuesock.Entry{
 		QueueName: "incoming", QueueID: string(s.id), ArrivalTime: ctl.Arrival.Unix(), MessageSize: ctl.Size,
-		Sender: s.sender, MessageID: ctl.MessageID, Priority: ctl.Attr.Priority,
+		Sender: s.sender, MessageID: ctl.MessageID, Priority: ctl.Attr.Priority, Owner: ctl.Attr.Owner,
 	}
 	for i := range s.state {
 		st := &s.state[i]
@@ -244,9 +246,9 @@ func (c *client) entry(s *seen, sel *queuesock.Selection) (*spool.Control, *queu
 		e.QueueName = "hold"
 	}
 	if len(e.Recipients) == 0 {
-		return nil, nil, nil
+		return nil, nil
 	}
-	return ctl, e, nil
+	return e, nil
 }
 
 func busier(name string, st *seenRcpts, attempts int) string {
@@ -260,12 +262,8 @@ func busier(name string, st *seenRcpts, attempts int) string {
 }
 
 func describeRcpt(r *spool.Rcpt, st *seenRcpts) queuesock.Recipient {
-	rc := queuesock.Recipient{
-		N: r.N, Address: address(r.Channel, r.User), DelayReason: r.Last.Text, Channel: r.Channel, Host: r.Host,
-		Attempts: max(r.Attempts, st.attempts), NextTry: int64(st.next), State: vertexStateNames[st.state],
-	}
-	if r.Attempts > 0 {
-		rc.Status = r.Last.FullStatus()
-	}
+	rc := queuesock.FromRcpt(r)
+	rc.Attempts = max(r.Attempts, st.attempts)
+	rc.NextTry, rc.State = int64(st.next), vertexStateNames[st.state]
 	return rc
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"zmailer/applets/scheduler/queuesock"
 	"zmailer/spool"
 	"zmailer/spool/dsn"
 )
@@ -218,20 +219,8 @@ func (r *reporter) build(c *spool.Control, g *spool.Group, kind spool.ReportKind
 	for i := range g.Rcpts {
 		rc := &g.Rcpts[i]
 		rep.Rcpts = append(rep.Rcpts, dsn.ReportRcpt{
-			Final: address(rc.Channel, rc.User), ORcpt: rc.ORcpt, Result: rc.Last, Last: rc.LastTime, Until: until,
+			Final: queuesock.Address(rc.Channel, rc.User), ORcpt: rc.ORcpt, Result: rc.Last, Last: rc.LastTime, Until: until,
 		})
 	}
 	return rep
-}
-
-// errorChannel carries recipients that the policy rejects: their user is the
-// address, a blank, and the reason.
-const errorChannel = "error"
-
-// address is the user of a recipient as people know it.
-func address(channel, user string) string {
-	if channel == errorChannel {
-		user, _, _ = strings.Cut(user, " ")
-	}
-	return user
 }

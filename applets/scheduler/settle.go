@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"zmailer/applets/scheduler/queuesock"
 	"zmailer/spool"
 	"zmailer/spool/dsn"
 )
@@ -267,7 +268,7 @@ func (s *settlement) writeLog() {
 		for _, n := range o.rcpts {
 			to := ""
 			if n < len(s.users) {
-				to = address(channel, s.users[n])
+				to = queuesock.Address(channel, s.users[n])
 			}
 			s.q.log.Info(actionLog[o.result.Action], "spoolid", s.id, "to", to, "channel", channel, "host", host,
 				"relay", o.result.Relay, "dsn", o.result.FullStatus(), "delay", delay, "text", o.result.Text)

@@ -70,6 +70,7 @@ type Entry struct {
 	Sender      string      `json:"sender"`
 	MessageID   string      `json:"message_id,omitempty"`
 	Priority    string      `json:"priority,omitempty"`
+	Owner       string      `json:"owner,omitempty"` // uid of the submitter
 	Recipients  []Recipient `json:"recipients"`
 }
 
@@ -129,6 +130,7 @@ type Agents struct {
 	Jobs    int    `json:"jobs"`
 	Waiting int    `json:"waiting"` // threads that could use a job
 	Pending string `json:"pending,omitempty"`
+	Failing bool   `json:"failing,omitempty"` // the last ones died without having done anything
 	Pids    []int  `json:"pids"`
 }
 
