@@ -209,10 +209,18 @@ func TestBuildManyErrors(t *testing.T) {
 
 func TestBuildText(t *testing.T) {
 	dst := filepath.Join(t.TempDir(), "x")
-	if _, err := BuildText([]string{tmpfile(t, "a", "# c\nKey some value\nlonely\n")}, dst, true, nil); err != nil {
+	if _, err := BuildText([]string{tmpfile(t, "a", "# c\nKey some value\nlonely\n")}, dst, Spec{Lower: true}, nil); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, open(t, Spec{Type: "cdb", File: dst}), "key", "some value", "lonely", "", "Key", "-")
+	nets := Spec{Type: "cdb", File: dst, Driver: "cidr"}
+	if _, err := BuildText([]string{tmpfile(t, "a", "2001:DB8:0::/48 net\n")}, dst, nets, nil); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, open(t, nets), "2001:db8::1", "net")
+	if _, err := BuildText([]string{tmpfile(t, "a", "k 1\nx.y 2\n")}, dst, nets, nil); err == nil || !strings.Contains(err.Error(), "a:1: ") {
+		t.Errorf("BuildText = %v", err)
+	}
 }
 
 func TestCDBHostile(t *testing.T) {

@@ -43,24 +43,17 @@ func BuildAliases(src []string, dst string, progress func(done, total int64)) (B
 	})
 }
 
-// BuildText compiles files of keys and values, as type text has them. With
-// fold the keys are stored in lower case.
-func BuildText(src []string, dst string, fold bool, progress func(done, total int64)) (BuildStats, error) {
+// BuildText compiles files of keys and values, as type text has them, for a
+// cdb table that is declared with the -l, -u and -d of s: the keys are stored
+// in the form in which they will be looked up. The rest is as in BuildAliases.
+func BuildText(src []string, dst string, s Spec, progress func(done, total int64)) (BuildStats, error) {
+	drv, err := findDriver(s.Driver)
+	if err != nil {
+		return BuildStats{}, err
+	}
+	norm := keyNorm(foldFunc(s, kinds["text"]), drv)
 	return build(src, dst, progress, func(data, name string, bad *problems, emit func(alias)) {
-		eachLine(data, func(n int, line string) {
-			key, value, ok := splitText(line)
-			if !ok {
-				return
-			}
-			if err := boundText(key, value); err != nil {
-				bad.add(name, n, "%w", err)
-				return
-			}
-			if fold {
-				key = lower(key)
-			}
-			emit(alias{key, value, n})
-		})
+		eachText(data, name, norm, bad, func(key, value string, line int) { emit(alias{key, value, line}) })
 	})
 }
 

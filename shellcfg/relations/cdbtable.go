@@ -39,7 +39,7 @@ func openCDB(o *opening) (Table, error) {
 			return nil, err
 		}
 		if c.stale() {
-			log.Warn("table is older than its source", "file", f.Name())
+			log.Warn("table is older than its source", "err", f.Name()+": must be made anew")
 		}
 		return c, nil
 	})}, nil

@@ -156,7 +156,7 @@ func (t *program) start() (*running, error) {
 		return nil, errors.Join(err, inR.Close(), inW.Close())
 	}
 	cmd := exec.Command(t.argv[0], t.argv[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = inR, outW, &lineLogger{log: t.log}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = inR, outW, &lineLogger{log: t.log, name: t.argv[0]}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = time.Second // for a grandchild that keeps stderr open
 	err = cmd.Start()
@@ -180,7 +180,7 @@ func (t *program) stop() error {
 	}
 	err = errors.Join(err, p.in.Close(), p.out.Close())
 	if werr := p.cmd.Wait(); werr != nil {
-		t.log.Warn("program of a table ended", "pid", p.cmd.Process.Pid, "err", werr)
+		t.log.Warn("program of a table ended", "pid", p.cmd.Process.Pid, "err", fmt.Errorf("%s: %w", t.argv[0], werr))
 	}
 	return err
 }
@@ -202,8 +202,9 @@ func (t *program) Check(context.Context) ([]error, error) {
 // lineLogger logs what a program says on its standard error, a bounded line
 // at a time.
 type lineLogger struct {
-	log *slog.Logger
-	buf []byte
+	log  *slog.Logger
+	name string
+	buf  []byte
 }
 
 func (l *lineLogger) Write(p []byte) (int, error) {
@@ -217,7 +218,7 @@ func (l *lineLogger) Write(p []byte) (int, error) {
 			return len(p), nil
 		}
 		if s := printable(string(l.buf[:i])); s != "" {
-			l.log.Warn("program of a table says", "err", s)
+			l.log.Warn("program of a table says", "err", l.name+": "+s)
 		}
 		l.buf = l.buf[:copy(l.buf, l.buf[min(i+1, len(l.buf)):])]
 	}

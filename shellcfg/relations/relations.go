@@ -161,10 +161,10 @@ func (o *opening) interval() time.Duration {
 	return o.Watch
 }
 
-// logger names the table in every line.
+// logger is never nil. What is logged names its file or command in the error.
 func (o *opening) logger() *slog.Logger {
 	if o.Log == nil {
 		return slog.New(slog.DiscardHandler)
 	}
-	return o.Log.With("table", o.Name)
+	return o.Log
 }

@@ -391,6 +391,20 @@ func TestGetentTimeout(t *testing.T) {
 	}
 }
 
+func FuzzAccounts(f *testing.F) {
+	f.Add(passwdText)
+	f.Add(groupText)
+	f.Fuzz(func(t *testing.T, line string) {
+		if u, err := parseUser(line); err == nil && (u.Name == "" || strings.Contains(u.Name, ":")) {
+			t.Errorf("user %+v", u)
+		}
+		if g, err := parseGroup(line); err == nil && g.Name == "" {
+			t.Errorf("group %+v", g)
+		}
+		User{Name: line, Gecos: line}.FullName()
+	})
+}
+
 func FuzzNetstring(f *testing.F) {
 	f.Add([]byte("5:OK ab,"))
 	f.Add([]byte("0:,"))

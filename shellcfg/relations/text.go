@@ -94,23 +94,27 @@ func openText(o *opening) (Table, error) {
 func parseText(data, name string, norm normalizer) (*entries, error) {
 	e := &entries{items: make(map[string]item, strings.Count(data, "\n")+1)}
 	var bad problems
+	eachText(data, name, norm, &bad, func(key, value string, line int) { e.put(name, key, value, line) })
+	return e, bad.err()
+}
+
+// eachText calls f for the entries of a text.
+func eachText(data, name string, norm normalizer, bad *problems, f func(key, value string, line int)) {
 	eachLine(data, func(n int, line string) {
 		key, value, ok := splitText(line)
 		if !ok {
 			return
 		}
-		if err := boundText(key, value); err != nil {
-			bad.add(name, n, "%w", err)
-			return
+		err := boundText(key, value)
+		if err == nil {
+			key, err = norm(key)
 		}
-		key, err := norm(key)
 		if err != nil {
 			bad.add(name, n, "%w", err)
 			return
 		}
-		e.put(name, key, value, n)
+		f(key, value, n)
 	})
-	return e, bad.err()
 }
 
 // put adds an entry unless the key is there already.

@@ -46,6 +46,7 @@ func loadResolvConf(f *os.File, _ watch.State) (*resolvConf, error) {
 func parseResolvConf(r io.Reader, name string) (*resolvConf, error) {
 	c := &resolvConf{timeout: 5 * time.Second, attempts: 2}
 	sc := bufio.NewScanner(io.LimitReader(r, maxConfSize))
+	sc.Buffer(nil, maxConfSize+1) // a line may be as long as the file
 	for n := 1; sc.Scan(); n++ {
 		f := strings.Fields(sc.Text())
 		if len(f) < 2 || f[0][0] == '#' || f[0][0] == ';' {

@@ -77,3 +77,25 @@ func Digest(wire []byte, name string, t Type) (*Answer, error) {
 	}
 	return &ch.ans, nil
 }
+
+// ParseFiles reads text as each of the files of this package.
+func ParseFiles(t *testing.T, text string) {
+	if rc, err := parseResolvConf(strings.NewReader(text), "resolv.conf"); err == nil {
+		if n := len(rc.servers); n < 1 || n > maxServers || rc.timeout > maxTimeout || rc.attempts > maxAttempts || rc.attempts < 1 {
+			t.Errorf("%q: %+v", text, rc)
+		}
+	}
+	h, err := parseHosts(strings.NewReader(text), "hosts")
+	if err != nil {
+		t.Errorf("%q: %v", text, err)
+	}
+	for name := range h.addrs {
+		if c, ok := clean(name); !ok || c != name {
+			t.Errorf("host name %q", name)
+		}
+	}
+	f, err := NewFake(text)
+	if err == nil {
+		f.Query(t.Context(), "a.example", TypeMX)
+	}
+}

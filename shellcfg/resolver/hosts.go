@@ -26,6 +26,7 @@ func loadHosts(f *os.File, _ watch.State) (*hosts, error) { return parseHosts(f,
 func parseHosts(r io.Reader, name string) (*hosts, error) {
 	h := &hosts{addrs: map[string][]netip.Addr{}, names: map[netip.Addr][]string{}}
 	sc := bufio.NewScanner(io.LimitReader(r, maxHostsSize))
+	sc.Buffer(nil, maxHostsSize+1) // a line may be as long as the file
 	for sc.Scan() {
 		line, _, _ := strings.Cut(sc.Text(), "#")
 		f := strings.Fields(line)

@@ -393,6 +393,13 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
+func FuzzFiles(f *testing.F) {
+	f.Add("nameserver 127.0.0.1:5353\nnameserver ::1\noptions timeout:99999999999 attempts:-1 rotate trust-ad\n")
+	f.Add("127.0.0.1 localhost # x\nfe80::1%lo link\n")
+	f.Add("a.example MX 10 b.example\n*.a.example SERVFAIL MX A\n")
+	f.Fuzz(resolver.ParseFiles)
+}
+
 func BenchmarkCached(b *testing.B) {
 	c := dnstest.Start(b, records...).Client()
 	for b.Loop() {

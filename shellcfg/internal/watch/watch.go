@@ -166,7 +166,7 @@ func (f *File[T]) note(err error) {
 	case err != nil:
 		f.Log.Error("table cannot be read", "err", err)
 	case recovered:
-		f.Log.Info("table can be read again", "file", f.Path)
+		f.Log.Info("table can be read again", "err", f.Path+": good now")
 	}
 }
 
