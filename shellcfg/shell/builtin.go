@@ -289,8 +289,12 @@ func builtinSet(in *interp, args []string) int {
 			continue
 		}
 		for _, c := range a[1:] {
-			if !in.option(shortOptions[c], on) {
+			if shortOptions[c] == "" {
 				in.fatalf("set: option %c is not supported: only e, u, f and -o pipefail are", c)
+			} else {
+				in.option(shortOptions[c], on)
+			}
+			if in.flow == flowAbort {
 				return 1
 			}
 		}
@@ -410,6 +414,9 @@ func (in *interp) unsetElement(v *variable, sub string) bool {
 	return true
 }
 
+// maxEval bounds the text of one eval in bytes.
+const maxEval = 16 << 10
+
 // maxEvals bounds eval and source within each other.
 const maxEvals = 20
 
@@ -440,8 +447,8 @@ func builtinEval(in *interp, args []string) int {
 	if strings.TrimSpace(text) == "" {
 		return 0
 	}
-	if len(text) > MaxSource/2 {
-		in.fatalf("eval: text larger than %d bytes", MaxSource/2)
+	if len(text) > maxEval {
+		in.fatalf("eval: text larger than %d bytes", maxEval)
 		return 1
 	}
 	base := *in.pos
@@ -575,7 +582,7 @@ func builtinBuiltin(in *interp, args []string) int {
 		in.fatalf("builtin: %.40q is not a shell builtin", args[0])
 		return 1
 	}
-	return b(in, args[1:])
+	return in.runBuiltin(b, args)
 }
 
 // optState is where getopts stands inside a cluster of options.

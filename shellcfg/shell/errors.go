@@ -14,10 +14,11 @@ type Position struct {
 	Col  int
 }
 
-// String returns file:line, the form that goes into logs.
+// String returns file:line, the form that goes into logs, or only the file for
+// the file as a whole.
 func (p Position) String() string {
-	if p.File == "" && p.Line == 0 {
-		return "?"
+	if p.Line == 0 {
+		return p.File
 	}
 	return p.File + ":" + strconv.Itoa(p.Line)
 }
@@ -38,7 +39,11 @@ type Error struct {
 
 func (e *Error) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s:%d: %v", e.Pos, e.Pos.Col, e.Err)
+	b.WriteString(e.Pos.String())
+	if e.Pos.Col > 0 {
+		fmt.Fprintf(&b, ":%d", e.Pos.Col)
+	}
+	fmt.Fprintf(&b, ": %v", e.Err)
 	for i, f := range e.Stack {
 		if i == maxStackShown {
 			fmt.Fprintf(&b, ", and %d more", len(e.Stack)-i)

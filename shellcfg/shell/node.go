@@ -251,6 +251,9 @@ func (n *caseNode) run(in *interp) int {
 
 func (it *caseItem) matches(in *interp, s string) bool {
 	for _, p := range it.patterns {
+		if !in.charge(len(s)) {
+			return false
+		}
 		if p.pattern(in).match(s) {
 			return in.flow == flowNone
 		}

@@ -342,6 +342,9 @@ func (in *interp) namesWithPrefix(prefix string) []string {
 
 // apply performs an operator on one string.
 func (p *paramPart) apply(in *interp, s string) string {
+	if !in.charge(len(s)) {
+		return ""
+	}
 	switch p.op {
 	case opCutPrefix:
 		pat := p.pat.pattern(in)
@@ -396,7 +399,7 @@ func (p *paramPart) replace(in *interp, s string) string {
 			in.checkSize(out.Len())
 			return ""
 		}
-		b, e := pat.find(s, at)
+		b, e := pat.find(in, s, at)
 		if b < 0 || b == e && b == len(s) && s != "" {
 			break
 		}
@@ -607,6 +610,9 @@ func (in *interp) assignElement(slot int, x *index, s string) bool {
 			v.arr.set(0, v.str)
 		}
 		v.str, v.set = "", true
+	}
+	if _, there := v.arr.find(int(i)); !there && i >= 0 && int(i) < v.arr.next() {
+		in.charge(len(v.arr.idx) * 16) // the elements behind it move
 	}
 	if !v.arr.set(int(i), s) {
 		in.fatalf("%s[%d]: bad array subscript", in.syms.name(slot), i)

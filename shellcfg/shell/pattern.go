@@ -355,8 +355,9 @@ func (p *pattern) suffix(s string, longest bool) int {
 	return b
 }
 
-// find returns the leftmost longest match in s[from:], or -1.
-func (p *pattern) find(s string, from int) (int, int) {
+// find returns the leftmost longest match in s[from:], or -1. This is the one
+// search that can take the square of the length, so it pays as it goes.
+func (p *pattern) find(in *interp, s string, from int) (int, int) {
 	if len(p.segs) == 1 {
 		b, e := p.segs[0].first(s[from:])
 		if b < 0 {
@@ -365,8 +366,13 @@ func (p *pattern) find(s string, from int) (int, int) {
 		return from + b, from + e
 	}
 	for i := from; ; {
-		if n := p.prefix(s[i:], true); n >= 0 {
-			return i, i + n
+		if p.segs[0].forward(s[i:]) >= 0 {
+			if n := p.prefix(s[i:], true); n >= 0 {
+				return i, i + n
+			}
+			if !in.charge(len(s) - i) {
+				return -1, -1
+			}
 		}
 		if i >= len(s) {
 			return -1, -1

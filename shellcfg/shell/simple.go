@@ -229,17 +229,22 @@ func (in *interp) invoke(argv []string, noFunc bool) int {
 		}
 	}
 	if b := builtins()[name]; b != nil {
-		if in.prog.opts.NoEval && name == "eval" {
-			in.fatalf("eval: not allowed here")
-			return 1
-		}
-		return b(in, argv[1:])
+		return in.runBuiltin(b, argv)
 	}
 	if r := refusedCommands[name]; r != "" {
 		in.fatalf("%s: not supported: %s", name, r)
 		return 1
 	}
 	return in.program(argv)
+}
+
+// runBuiltin runs a builtin whose name was not seen when the file was loaded.
+func (in *interp) runBuiltin(b builtin, argv []string) int {
+	if in.prog.opts.NoEval && argv[0] == "eval" {
+		in.fatalf("eval: it is switched off here; call a function by name instead")
+		return 1
+	}
+	return b(in, argv[1:])
 }
 
 // hostCommand calls a Go command. Its arguments are a copy because it may keep

@@ -142,3 +142,35 @@ func TestTableBash(t *testing.T) {
 		writeTable(t, cases)
 	}
 }
+
+// compareBash runs one script both ways and shows the first line that differs.
+func compareBash(t *testing.T, script string) {
+	t.Helper()
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("no bash to compare with")
+	}
+	want, wantStatus := runBash(t, bash, script)
+	got, status, err := runScript(tableOptions(), script)
+	if err != nil {
+		t.Error(err)
+	}
+	if status != wantStatus {
+		t.Errorf("status %d, bash %d", status, wantStatus)
+	}
+	a, b := strings.Split(got, "\n"), strings.Split(want, "\n")
+	shown := 0
+	for i := 0; i < max(len(a), len(b)) && shown < 10; i++ {
+		x, y := "(end)", "(end)"
+		if i < len(a) {
+			x = a[i]
+		}
+		if i < len(b) {
+			y = b[i]
+		}
+		if x != y {
+			t.Errorf("line %d:\n got %q\nbash %q", i+1, x, y)
+			shown++
+		}
+	}
+}

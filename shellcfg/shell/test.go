@@ -402,7 +402,9 @@ type testMatch struct {
 }
 
 func (t *testMatch) test(in *interp) int {
-	return testStatus(t.pat.pattern(in).match(t.w.text(in)) != t.not)
+	s := t.w.text(in)
+	in.charge(len(s))
+	return testStatus(t.pat.pattern(in).match(s) != t.not)
 }
 
 type testBinary struct {

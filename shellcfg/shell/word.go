@@ -235,6 +235,9 @@ func (f *fields) piece(s string) {
 // list adds several values: each a field of its own, the first and last joined
 // with what stands beside them.
 func (f *fields) list(in *interp, vals []string, quoted bool) {
+	if !in.charge(len(vals) * 16) {
+		return
+	}
 	for i, s := range vals {
 		if i > 0 {
 			if quoted {
