@@ -1,0 +1,54 @@
+package smtpserver
+
+import (
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"zmailer/shellcfg"
+	"zmailer/spool/proc"
+)
+
+// Command is the smtpserver program.
+func Command() *cobra.Command {
+	var interactive, check bool
+	cmd := &cobra.Command{
+		Use:   "smtpserver",
+		Short: "Receive mail by SMTP",
+		Long: `Receive mail by SMTP, as etc/zmailer/smtpserver.conf says.
+
+Without an option it serves in the foreground until SIGTERM; SIGHUP reopens the
+log and loads the configuration anew.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			conf, err := shellcfg.LoadConf(shellcfg.ConfPath())
+			if err != nil {
+				return proc.Exit(proc.Config, "%w", err)
+			}
+			switch {
+			case check:
+				return Check(cmd.Context(), conf, cmd.ErrOrStderr())
+			case interactive:
+				err := Session(cmd.Context(), conf, cmd.InOrStdin(), cmd.OutOrStdout(), CurrentUser())
+				if err != nil {
+					return proc.Exit(proc.IOErr, "%w", err)
+				}
+				return nil
+			}
+			return Run(cmd.Context(), conf, terminal())
+		},
+	}
+	cmd.Flags().BoolVarP(&interactive, "interactive", "i", false, "one session on standard input and output, as the calling user")
+	cmd.Flags().BoolVar(&check, "check", false, "only load the configuration and say what is wrong with it")
+	return cmd
+}
+
+// terminal is standard error if a person sees it: a supervisor that keeps it in a
+// file of its own does not need a second copy of the log.
+func terminal() io.Writer {
+	if st, err := os.Stderr.Stat(); err == nil && st.Mode()&os.ModeCharDevice != 0 {
+		return os.Stderr
+	}
+	return nil
+}

@@ -1,0 +1,199 @@
+package smtpserver
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"zmailer/shellcfg/shell"
+)
+
+// commands are the words of smtpserver.conf. The first group declares, while the
+// file is loaded; the second decides, in a hook.
+func (c *config) commands() map[string]shell.Command {
+	return map[string]shell.Command{
+		"listen":    c.declare(c.listen),
+		"tls":       c.declare(c.certificate),
+		"relay_for": c.declare(c.relayFor),
+		"limit":     c.declare(c.limit),
+		"ask":       c.declare(c.ask),
+
+		"reject":    decide(func(v *verdict, args []string) error { v.refusal = parseReply(5, args); return nil }),
+		"defer":     decide(func(v *verdict, args []string) error { v.refusal = parseReply(4, args); return nil }),
+		"relay":     decide(func(v *verdict, args []string) error { v.relay = true; return noArgs(args) }),
+		"client_in": clientIn,
+	}
+}
+
+// declare makes a command of f that works only while the file is loaded, and
+// ends the loading with the error and its position.
+func (c *config) declare(f func(call *shell.Call) error) shell.Command {
+	return func(call *shell.Call) int {
+		err := errors.New("belongs outside of functions: it declares, and clients are waiting")
+		if call.Loading() {
+			err = f(call)
+		}
+		if err != nil {
+			return call.Fail(fmt.Errorf("%s: %w", call.Name, err))
+		}
+		return 0
+	}
+}
+
+func noArgs(args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("takes no argument, got %q", args[0])
+	}
+	return nil
+}
+
+// listen ADDRESS[:PORT] [mx|submission|lmtp] [tls]
+func (c *config) listen(call *shell.Call) error {
+	spec, err := parseListen(call.Args)
+	if err == nil {
+		c.listens = append(c.listens, spec)
+	}
+	return err
+}
+
+// tls CERTIFICATE KEY, files in PEM; one for each name the server has.
+func (c *config) certificate(call *shell.Call) error {
+	if len(call.Args) != 2 {
+		return errors.New("want the files of certificate and key")
+	}
+	cert, err := tls.LoadX509KeyPair(c.path(call.Args[0]), c.path(call.Args[1]))
+	if err != nil {
+		return err
+	}
+	c.certs = append(c.certs, cert)
+	return nil
+}
+
+// path makes a file name relative to the directory of the configuration.
+func (c *config) path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return c.conf.Path(name)
+}
+
+// relay_for NETWORK...
+func (c *config) relayFor(call *shell.Call) error {
+	for _, arg := range call.Args {
+		p, err := parseNetwork(arg)
+		if err != nil {
+			return err
+		}
+		c.relay = append(c.relay, p)
+	}
+	return nil
+}
+
+// parseNetwork reads an address or a prefix. Bits beyond the prefix are an
+// error: 10.1.2.3/8 is more likely a slip than a wish.
+func parseNetwork(s string) (netip.Prefix, error) {
+	if !strings.Contains(s, "/") {
+		ip, err := netip.ParseAddr(strings.Trim(s, "[]"))
+		if err != nil {
+			return netip.Prefix{}, fmt.Errorf("%s: not an address or network", s)
+		}
+		ip = ip.Unmap()
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil:
+		return p, fmt.Errorf("%s: not an address or network", s)
+	case p.Addr().Is4In6():
+		return p, fmt.Errorf("%s: write it as an IPv4 network", s)
+	case p.Masked() != p:
+		return p, fmt.Errorf("%s: the network is %s", s, p.Masked())
+	}
+	return p, nil
+}
+
+// ask mail|rcpt|vrfy|expn...: what the router is asked. Given once, it replaces
+// the default, which is rcpt alone.
+func (c *config) ask(call *shell.Call) error {
+	c.asks = asks{}
+	for _, arg := range call.Args {
+		switch arg {
+		case "mail":
+			c.asks.mail = true
+		case "rcpt":
+			c.asks.rcpt = true
+		case "vrfy":
+			c.asks.vrfy = true
+		case "expn":
+			c.asks.expn = true
+		default:
+			return fmt.Errorf("%s: want mail, rcpt, vrfy or expn", arg)
+		}
+	}
+	if !c.asks.rcpt {
+		return errors.New("rcpt must be asked: without it nobody knows which domains are ours")
+	}
+	return nil
+}
+
+// limit NAME=VALUE...
+func (c *config) limit(call *shell.Call) error {
+	l := &c.limits
+	numbers := map[string]*int{
+		"rcpts": &l.rcpts, "sessions": &l.sessions, "per_address": &l.perAddress, "errors": &l.errors,
+		"rejects": &l.rejects, "idle": &l.idle, "routers": &l.routers,
+	}
+	sizes := map[string]*int64{"size": &l.size, "free": &l.free, "rate": &l.rate}
+	times := map[string]*time.Duration{
+		"command": &l.command, "data": &l.data, "router": &l.router, "hook": &l.hook, "shutdown": &l.shutdown,
+	}
+	for _, arg := range call.Args {
+		name, value, _ := strings.Cut(arg, "=")
+		var err error
+		if p := numbers[name]; p != nil {
+			*p, err = parseNumber(value)
+		} else if p := sizes[name]; p != nil {
+			*p, err = parseSize(value)
+		} else if p := times[name]; p != nil {
+			*p, err = time.ParseDuration(value)
+			if err == nil && *p <= 0 {
+				err = errors.New("must be longer than nothing")
+			}
+		} else {
+			err = errors.New("no such limit")
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", arg, err)
+		}
+	}
+	return nil
+}
+
+func parseNumber(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil || n == 0 {
+		return 0, errors.New("want a number above 0")
+	}
+	return int(n), nil
+}
+
+// parseSize reads a number of octets, with K, M or G for the powers of 1024.
+func parseSize(s string) (int64, error) {
+	shift := 0
+	if s != "" {
+		if i := strings.IndexByte("KMG", s[len(s)-1]&^0x20); i >= 0 {
+			shift, s = 10*(i+1), s[:len(s)-1]
+		}
+	}
+	n, err := strconv.ParseUint(s, 10, 63)
+	if err != nil || n == 0 || n > math.MaxInt64>>(shift+1) {
+		return 0, errors.New("want a size, such as 50M")
+	}
+	return int64(n) << shift, nil
+}

@@ -1,0 +1,182 @@
+package smtpserver
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"zmailer/shellcfg"
+	"zmailer/shellcfg/shell"
+	"zmailer/spool/proc"
+)
+
+// Stock is the smtpserver.conf of a new instance. It is also what runs when an
+// instance has none.
+//
+//go:embed smtpserver.conf
+var Stock []byte
+
+// A role is what a listener is for.
+type role string
+
+const (
+	roleMX         role = "mx"         // mail for our domains
+	roleSubmission role = "submission" // mail from our users only
+	roleLMTP       role = "lmtp"       // RFC 2033
+)
+
+// limits are the bounds an administrator may want to move.
+type limits struct {
+	size       int64 // octets of a message
+	rcpts      int   // recipients of a message
+	sessions   int   // at the same time
+	perAddress int   // of one IPv4 address or IPv6 /64
+	errors     int   // of the protocol, in a session
+	rejects    int   // refused recipients in a session
+	idle       int   // commands that lead to no mail, in a session
+	free       int64 // octets of disk that are left alone
+	routers    int   // router processes that are asked
+
+	command  time.Duration // for the next command
+	data     time.Duration // for the next piece of a message
+	router   time.Duration // for an answer of the router
+	hook     time.Duration // for one call of policy
+	shutdown time.Duration // for sessions in the middle of a message
+	rate     int64         // octets a second a message must have in the long run
+}
+
+func defaultLimits() limits {
+	return limits{
+		size: 50 << 20, rcpts: 1000, sessions: 1000, perAddress: 50, errors: 10, rejects: 100, idle: 100,
+		free: 64 << 20, routers: 2,
+		command: 5 * time.Minute, data: 3 * time.Minute, router: 30 * time.Second, hook: 10 * time.Second,
+		shutdown: 10 * time.Second, rate: 100,
+	}
+}
+
+// hooks tells which functions the policy defines.
+type hooks struct{ connect, helo, mail, rcpt, data bool }
+
+// asks tells which questions are put to the router.
+type asks struct{ mail, rcpt, vrfy, expn bool }
+
+// A config is smtpserver.conf as loaded. It never changes.
+type config struct {
+	conf    *shellcfg.Conf
+	listens []listenSpec
+	relay   []netip.Prefix
+	limits  limits
+	tls     *tls.Config // nil: no certificate
+	prog    *shell.Program
+	hooks   hooks
+	asks    asks
+
+	certs []tls.Certificate
+}
+
+// loadConfig runs the instance's smtpserver.conf, or the stock one. Errors name
+// file and line.
+func loadConfig(ctx context.Context, conf *shellcfg.Conf, log *slog.Logger) (*config, error) {
+	file := conf.Path("smtpserver.conf")
+	src, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		file, src = "smtpserver.conf (built in)", Stock
+	case err != nil:
+		return nil, fmt.Errorf("smtpserver.conf: %w", err)
+	}
+	return runConfig(ctx, conf, log, file, bytes.NewReader(src))
+}
+
+func runConfig(ctx context.Context, conf *shellcfg.Conf, log *slog.Logger, file string, src io.Reader) (*config, error) {
+	c := &config{conf: conf, limits: defaultLimits(), asks: asks{rcpt: true}}
+	vars := conf.Vars()
+	if vars["PATH"] == "" {
+		vars["PATH"] = "/usr/local/bin:/usr/bin:/bin"
+	}
+	prog, err := shell.Load(ctx, shell.Options{
+		Commands: c.commands(),
+		Vars:     vars,
+		Open:     shell.FileOpener,
+		External: true,
+		Log: func(pos shell.Position, line string) {
+			log.Warn("policy", "at", pos.String(), "text", line)
+		},
+	}, file, src)
+	if err != nil {
+		return nil, err
+	}
+	c.prog = prog
+	c.hooks = hooks{
+		connect: prog.HasFunc("smtp_connect"), helo: prog.HasFunc("smtp_helo"), mail: prog.HasFunc("smtp_mail"),
+		rcpt: prog.HasFunc("smtp_rcpt"), data: prog.HasFunc("smtp_data"),
+	}
+	if len(c.listens) == 0 {
+		for _, addr := range strings.FieldsFunc(conf.SMTPListen, func(r rune) bool { return r == ' ' || r == ',' }) {
+			spec, err := parseListen([]string{addr})
+			if err != nil {
+				return nil, fmt.Errorf("%s: SMTPLISTEN=%s: %w", conf.File, conf.SMTPListen, err)
+			}
+			c.listens = append(c.listens, spec)
+		}
+	}
+	if len(c.certs) > 0 {
+		c.tls = serverTLS(c.certs)
+	}
+	return c, c.check(file)
+}
+
+// check finds what only the whole file can show.
+func (c *config) check(file string) error {
+	seen := make(map[string]bool)
+	for _, l := range c.listens {
+		if seen[l.key()] {
+			return fmt.Errorf("%s: listen %s: given twice", file, l.addr)
+		}
+		seen[l.key()] = true
+		if l.tls && c.tls == nil {
+			return fmt.Errorf("%s: listen %s tls: no certificate (tls CERT KEY)", file, l.addr)
+		}
+	}
+	return nil
+}
+
+// relays tells whether a client at ip may send to everybody.
+func (c *config) relays(ip netip.Addr) bool {
+	for _, p := range c.relay {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// serverTLS is the configuration for all certificates; crypto/tls picks by the
+// name the client asks for. Tickets are off: senders of one large vendor fail
+// with Go's.
+func serverTLS(certs []tls.Certificate) *tls.Config {
+	return &tls.Config{
+		Certificates:           certs,
+		MinVersion:             tls.VersionTLS12,
+		SessionTicketsDisabled: true,
+	}
+}
+
+// Check loads the instance's configuration and returns what is wrong with it.
+func Check(ctx context.Context, conf *shellcfg.Conf, warnings io.Writer) error {
+	_, err := loadConfig(ctx, conf, slog.New(slog.NewTextHandler(warnings, nil)))
+	if err != nil {
+		return proc.Exit(proc.Config, "%w", err)
+	}
+	return nil
+}

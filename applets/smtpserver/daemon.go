@@ -1,0 +1,270 @@
+package smtpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"zmailer/shellcfg"
+	"zmailer/shellcfg/resolver"
+	"zmailer/spool"
+	"zmailer/spool/journal"
+	"zmailer/spool/proc"
+	"zmailer/spool/zlog"
+)
+
+// pidFile is the name of the daemon's pid file in the run directory.
+const pidFile = "smtpserver.pid"
+
+// A daemon is the server with its listeners and its routers, as long as the
+// process lives.
+type daemon struct {
+	conf    *shellcfg.Conf
+	log     *slog.Logger
+	logFile *zlog.File
+	srv     *server
+
+	sessions  context.Context // ends after the last session, not with the signal to stop
+	listeners map[string]*listener
+	accepting sync.WaitGroup
+	closing   sync.WaitGroup // routers that have been replaced
+}
+
+// Run is the daemon: it serves until ctx is cancelled, and then as long as
+// sessions need to finish the message they are in. SIGHUP makes it reopen its log
+// and load its configuration anew. errOut gets a copy of the log.
+func Run(ctx context.Context, conf *shellcfg.Conf, errOut io.Writer) error {
+	sp, err := conf.OpenSpool()
+	if err != nil {
+		return proc.Exit(proc.Config, "%w", err)
+	}
+	if pid, err := proc.Running(sp.RunPath(pidFile)); err != nil {
+		return proc.Exit(proc.OSErr, "%w", err)
+	} else if pid != 0 {
+		return proc.Exit(proc.TempFail, "%w", &proc.ErrRunning{Path: sp.RunPath(pidFile), Pid: pid})
+	}
+	log, logFile, err := zlog.Open(conf.LogPath("smtpserver"), "smtpserver", errOut)
+	if err != nil {
+		return proc.Exit(proc.CantCreat, "%w", err)
+	}
+	defer logFile.Close()
+	cfg, err := loadConfig(ctx, conf, log)
+	if err != nil {
+		return proc.Exit(proc.Config, "%w", err)
+	}
+	names, err := resolver.New(resolver.Config{Log: log})
+	if err != nil {
+		return proc.Exit(proc.Config, "%w", err)
+	}
+	srv := newServer(log, sp, cfg)
+	srv.names = names
+	d := &daemon{conf: conf, log: log, logFile: logFile, srv: srv, listeners: make(map[string]*listener)}
+	return d.run(ctx)
+}
+
+func (d *daemon) run(ctx context.Context) error {
+	var stop context.CancelFunc
+	d.sessions, stop = context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+
+	if err := d.bindAll(ctx); err != nil {
+		d.unbind()
+		return proc.Exit(proc.Unavailable, "%w", err)
+	}
+	defer d.unbind()
+	closeJournal, err := openJournal(d.srv.spool, d.conf, d.log)
+	if err != nil {
+		return proc.Exit(proc.OSErr, "%w", err)
+	}
+	defer closeJournal()
+	pid, err := proc.LockPidFile(d.srv.spool.RunPath(pidFile))
+	if err != nil {
+		return proc.Exit(proc.TempFail, "%w", err)
+	}
+	defer pid.Close()
+	if err := dropRights(d.conf, d.srv.spool, d.log); err != nil {
+		return proc.Exit(proc.NoPerm, "%w", err)
+	}
+	if err := d.newAsker(); err != nil {
+		return proc.Exit(proc.OSErr, "%w", err)
+	}
+	for _, l := range d.listeners {
+		d.accept(l)
+	}
+	d.log.Info("started", "pid", os.Getpid(), "host", d.addresses())
+	d.serve(ctx, hup)
+	d.log.Info("stopped", "nrcpt", d.srv.accepted.Load())
+	return nil
+}
+
+// serve waits for signals, and ends the sessions after the last one.
+func (d *daemon) serve(ctx context.Context, hup <-chan os.Signal) {
+	for {
+		select {
+		case <-hup:
+			d.reload(ctx)
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	d.srv.closing.Store(true)
+	d.unbind()
+	d.srv.close(d.srv.cfg.Load().limits.shutdown)
+	d.srv.asker.Load().close()
+	d.closing.Wait()
+}
+
+// openJournal gives the spool its journal, if the configuration wants one. The
+// function it returns closes it.
+func openJournal(sp *spool.Spool, conf *shellcfg.Conf, log *slog.Logger) (func(), error) {
+	if conf.SpoolSync != "journal" {
+		return func() {}, nil
+	}
+	j, err := journal.Open(sp, log)
+	if err != nil {
+		return nil, err
+	}
+	sp.Journal = j
+	return func() {
+		if err := j.Close(); err != nil {
+			log.Error("close journal", "err", err)
+		}
+	}, nil
+}
+
+// newAsker starts routers for the configuration that is in force, and retires
+// those before them.
+func (d *daemon) newAsker() error {
+	command, err := routerCommand(d.conf)
+	if err != nil {
+		return err
+	}
+	l := d.srv.cfg.Load().limits
+	old := d.srv.asker.Swap(newAsker(d.log, command, l.routers, l.router))
+	d.srv.answers.clear()
+	if old != nil {
+		d.closing.Go(old.close)
+	}
+	return nil
+}
+
+// reload does what SIGHUP asks for. What is wrong with the new configuration is
+// logged, and the old one goes on.
+func (d *daemon) reload(ctx context.Context) {
+	if err := d.logFile.Reopen(); err != nil {
+		d.log.Error("reopen log, the old file goes on", "err", err)
+	}
+	conf, err := shellcfg.LoadConf(d.conf.File)
+	if err != nil {
+		d.log.Error("reload, the old configuration goes on", "err", err)
+		return
+	}
+	if conf.Postoffice != d.conf.Postoffice || conf.SpoolSync != d.conf.SpoolSync {
+		d.log.Error("reload, the old configuration goes on: a new POSTOFFICE or SPOOLSYNC needs a restart")
+		return
+	}
+	cfg, err := loadConfig(ctx, conf, d.log)
+	if err != nil {
+		d.log.Error("reload, the old configuration goes on", "err", err)
+		return
+	}
+	d.conf = conf
+	d.srv.cfg.Store(cfg)
+	d.rebind(ctx)
+	if err := d.newAsker(); err != nil {
+		d.log.Error("reload, the old routers go on", "err", err)
+	}
+	d.log.Info("reloaded", "host", d.addresses())
+}
+
+// bindAll takes the sockets of systemd and opens those that are missing.
+func (d *daemon) bindAll(ctx context.Context) error {
+	cfg := d.srv.cfg.Load()
+	given, err := inherited()
+	if err != nil {
+		return err
+	}
+	for _, l := range given {
+		spec := adopt(l, cfg.listens)
+		if spec.tls && cfg.tls == nil {
+			err = errors.Join(err, fmt.Errorf("inherited socket %s: no certificate (tls CERT KEY)", l.Addr()))
+		}
+		d.listeners[spec.key()] = newListener(l, spec)
+	}
+	for _, spec := range cfg.listens {
+		if d.listeners[spec.key()] == nil {
+			err = errors.Join(err, d.bind(ctx, spec))
+		}
+	}
+	return err
+}
+
+func (d *daemon) bind(ctx context.Context, spec listenSpec) error {
+	l, err := spec.open(ctx)
+	if err == nil {
+		d.listeners[spec.key()] = l
+	}
+	return err
+}
+
+// rebind follows a changed list of addresses. A socket whose address is still
+// there stays open, so that no client is refused; inherited ones stay always.
+func (d *daemon) rebind(ctx context.Context) {
+	want := make(map[string]listenSpec)
+	for _, spec := range d.srv.cfg.Load().listens {
+		want[spec.key()] = spec
+	}
+	for key, l := range d.listeners {
+		if spec, ok := want[key]; ok {
+			l.spec.Store(&spec)
+		} else if err := l.Close(); err != nil {
+			d.log.Error("close listener", "host", l.Addr().String(), "err", err)
+		} else {
+			delete(d.listeners, key)
+		}
+	}
+	for key, spec := range want {
+		if d.listeners[key] != nil {
+			continue
+		}
+		if err := d.bind(ctx, spec); err != nil {
+			d.log.Error("listen", "host", spec.addr, "err", err)
+			continue
+		}
+		d.accept(d.listeners[key])
+	}
+}
+
+func (d *daemon) accept(l *listener) {
+	d.accepting.Go(func() { d.srv.accept(d.sessions, l) })
+}
+
+// unbind closes the listeners and waits until nothing more is accepted.
+func (d *daemon) unbind() {
+	for key, l := range d.listeners {
+		if err := l.Close(); err != nil {
+			d.log.Error("close listener", "host", l.Addr().String(), "err", err)
+		}
+		delete(d.listeners, key)
+	}
+	d.accepting.Wait()
+}
+
+// addresses lists what the daemon listens on.
+func (d *daemon) addresses() []string {
+	var list []string
+	for _, l := range d.listeners {
+		list = append(list, l.Addr().String())
+	}
+	return list
+}

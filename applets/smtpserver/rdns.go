@@ -1,0 +1,82 @@
+package smtpserver
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"time"
+
+	"zmailer/shellcfg/resolver"
+	"zmailer/spool/rfc5322"
+)
+
+// lookupTime bounds the search for a client's name, counted from its connection.
+const lookupTime = 3 * time.Second
+
+// maxNames is how many names of one address are verified.
+const maxNames = 4
+
+// A dns is what is asked about clients.
+type dns interface {
+	PTR(ctx context.Context, addr netip.Addr) ([]string, error)
+	Addrs(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+var _ dns = (*resolver.Client)(nil)
+
+// A lookup is the search for the name of a client, which goes on while the
+// client talks.
+type lookup struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	name   string
+}
+
+// startLookup begins a search.
+func startLookup(ctx context.Context, d dns, ip netip.Addr) *lookup {
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	l := &lookup{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer cancel()
+		defer close(l.done)
+		l.name = verifiedName(ctx, d, ip)
+	}()
+	return l
+}
+
+// result waits for the name.
+func (l *lookup) result() string {
+	<-l.done
+	return l.name
+}
+
+// found is a lookup whose result is known beforehand.
+func found(name string) *lookup {
+	l := &lookup{cancel: func() {}, done: make(chan struct{}), name: name}
+	close(l.done)
+	return l
+}
+
+// verifiedName is a name of ip that leads back to it. Anyone can write any name
+// into the reverse tree of his own addresses.
+func verifiedName(ctx context.Context, d dns, ip netip.Addr) string {
+	names, err := d.PTR(ctx, ip)
+	if err != nil {
+		return "unknown" // no name, or nobody could say: it is for information only
+	}
+	for _, name := range names[:min(len(names), maxNames)] {
+		if !rfc5322.ValidDomain(name) || strings.HasPrefix(name, "[") {
+			continue
+		}
+		addrs, err := d.Addrs(ctx, name)
+		if err != nil {
+			continue
+		}
+		for _, a := range addrs {
+			if a.Unmap() == ip {
+				return name
+			}
+		}
+	}
+	return "unknown"
+}

@@ -1,0 +1,105 @@
+package smtpserver
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"zmailer/shellcfg"
+	"zmailer/spool"
+)
+
+// trustedUser is the account that serves the network when zmailer.conf does not
+// name another one (TRUSTEDUSER).
+const trustedUser = "zmailer"
+
+// dropRights makes the process that user's, for good. What root alone can do has
+// been done: ports are bound, the log and the journal are open.
+func dropRights(conf *shellcfg.Conf, sp *spool.Spool, log *slog.Logger) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	name := conf.Get("TRUSTEDUSER")
+	if name == "root" {
+		log.Warn("serving as root, as TRUSTEDUSER says")
+		return nil
+	}
+	uid, gid, err := trusted(name)
+	if err != nil {
+		return err
+	}
+	if uid == 0 {
+		log.Warn("serving as root: there is no user " + trustedUser)
+		return nil
+	}
+	if err := handOver(sp, uid, gid); err != nil {
+		return err
+	}
+	if err := syscall.Setgroups([]int{gid}); err != nil {
+		return fmt.Errorf("give up the groups of root: %w", err)
+	}
+	if err := syscall.Setgid(gid); err != nil {
+		return fmt.Errorf("give up the group of root: %w", err)
+	}
+	if err := syscall.Setuid(uid); err != nil {
+		return fmt.Errorf("give up the rights of root: %w", err)
+	}
+	if syscall.Setuid(0) == nil {
+		return errors.New("the rights of root came back")
+	}
+	return nil
+}
+
+// trusted looks the user up; without a name in the configuration it may be
+// missing, and uid is 0.
+func trusted(name string) (uid, gid int, err error) {
+	optional := name == ""
+	if optional {
+		name = trustedUser
+	}
+	u, err := user.Lookup(name)
+	var unknown user.UnknownUserError
+	if errors.As(err, &unknown) && optional {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("TRUSTEDUSER %s: %w", name, err)
+	}
+	if uid, err = strconv.Atoi(u.Uid); err != nil {
+		return 0, 0, fmt.Errorf("TRUSTEDUSER %s: uid %q", name, u.Uid)
+	}
+	if gid, err = strconv.Atoi(u.Gid); err != nil {
+		return 0, 0, fmt.Errorf("TRUSTEDUSER %s: gid %q", name, u.Gid)
+	}
+	return uid, gid, nil
+}
+
+// handOver gives the journal to the user: its segments come and go while the
+// server runs.
+func handOver(sp *spool.Spool, uid, gid int) error {
+	if sp.Journal == nil {
+		return nil
+	}
+	dir := filepath.Join(sp.Root, spool.JournalDir)
+	if err := os.Lchown(dir, uid, gid); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue
+		}
+		if err := os.Lchown(filepath.Join(dir, e.Name()), uid, gid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
