@@ -134,6 +134,26 @@ func TestReplace(t *testing.T) {
 	}
 }
 
+func TestCommitFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "dir")
+	if err := os.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w, err := Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Commit(); err == nil {
+		t.Error("a directory was replaced")
+	}
+	if _, err := os.Lstat(path + ".new"); err == nil {
+		t.Error("temporary file left behind")
+	}
+	if _, err := Create(filepath.Join(path, "none", "t.cdb")); err == nil {
+		t.Error("created in a directory that does not exist")
+	}
+}
+
 func TestNoSymlink(t *testing.T) {
 	dir := t.TempDir()
 	victim := filepath.Join(dir, "victim")
