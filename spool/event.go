@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -65,49 +66,60 @@ func numbers(ns []int) string {
 // process that dies in it leaves a torn line, which readers ignore and which the
 // next event starts behind: every write begins on a fresh line.
 func (s *Spool) AppendEvents(id ID, lines []byte) error {
-	f, err := os.OpenFile(s.ControlPath(id), os.O_RDWR|os.O_APPEND, 0)
+	path := s.ControlPath(id)
+	end, torn, err := lastLine(path)
+	if err != nil {
+		return fmt.Errorf("append to control file of %s: %w", id, err)
+	}
+	f, err := s.disk().Append(path)
 	if err != nil {
 		return err
+	}
+	if torn {
+		// Cut the torn line off: with a newline put behind it, it would be a
+		// malformed record in the middle of the file.
+		err = f.Truncate(end)
+	}
+	if err == nil {
+		if _, err = f.Write(lines); err != nil {
+			err = errors.Join(err, f.Truncate(end))
+		}
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("append to control file of %s: %w", id, err)
+	}
+	return nil
+}
+
+// lastLine returns the offset behind the last newline of the file, and whether a
+// torn line follows it.
+func lastLine(path string) (end int64, torn bool, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, false, err
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
-		return err
+		return 0, false, err
 	}
-	var last [1]byte
-	if _, err := f.ReadAt(last[:], st.Size()-1); err != nil {
-		return fmt.Errorf("append to control file of %s: %w", id, err)
-	}
-	if last[0] != '\n' {
-		// Cut the torn line off: with a newline put behind it, it would be a
-		// malformed record in the middle of the file.
-		if err := cutTorn(f, st.Size()); err != nil {
-			return fmt.Errorf("append to control file of %s: %w", id, err)
-		}
-	}
-	if n, err := f.Write(lines); err != nil {
-		if n > 0 {
-			return fmt.Errorf("append to control file of %s: %w (cut back: %v)", id, err, f.Truncate(st.Size()))
-		}
-		return fmt.Errorf("append to control file of %s: %w", id, err)
-	}
-	return f.Close()
-}
-
-// cutTorn removes what follows the last newline of the file.
-func cutTorn(f *os.File, size int64) error {
-	buf := make([]byte, 64<<10)
-	for size > 0 {
+	buf := make([]byte, 1) // nearly always the last byte is the newline
+	for size := st.Size(); size > 0; {
 		n := min(size, int64(len(buf)))
 		if _, err := f.ReadAt(buf[:n], size-n); err != nil {
-			return err
+			return 0, false, err
 		}
 		for i := n - 1; i >= 0; i-- {
 			if buf[i] == '\n' {
-				return f.Truncate(size - n + i + 1)
+				end = size - n + i + 1
+				return end, end < st.Size(), nil
 			}
 		}
 		size -= n
+		buf = make([]byte, 64<<10)
 	}
-	return f.Truncate(0)
+	return 0, st.Size() > 0, nil
 }

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"zmailer/spool/disk"
 )
 
 // The directories below POSTOFFICE; doc.go says which files live in which.
@@ -49,6 +51,8 @@ type Spool struct {
 	// Journal makes small messages durable in groups; without one each message is
 	// synced as a file of its own. Set before the first submission.
 	Journal Journal
+	// Disk is what changes the file system; nil is disk.OS.
+	Disk disk.Disk
 	// NoSync gives up the promise of surviving a power cut (SPOOLSYNC=none).
 	NoSync bool
 }
@@ -127,3 +131,10 @@ func (s *Spool) ControlPath(id ID) string {
 
 // RunPath is a file in the run directory: a pid file or a socket.
 func (s *Spool) RunPath(name string) string { return s.Root + "/" + RunDir + "/" + name }
+
+func (s *Spool) disk() disk.Disk {
+	if s.Disk != nil {
+		return s.Disk
+	}
+	return disk.OS
+}

@@ -59,11 +59,11 @@ func (s *Spool) recoverQueued(id ID, hasControl bool, rec *Recovered, note func(
 		if err != nil || closed {
 			return err
 		}
-		if err := remove(s.ControlPath(id)); err != nil {
+		if err := s.disk().Remove(s.ControlPath(id)); err != nil {
 			return err
 		}
 	}
-	err := renameNew(s.QueuePath(id), s.Path(RouterDir, id))
+	err := s.disk().Rename(s.QueuePath(id), s.Path(RouterDir, id))
 	if errors.Is(err, fs.ErrNotExist) { // the scheduler finished it meanwhile
 		return nil
 	}
@@ -118,15 +118,15 @@ func (s *Spool) recoverOrphan(id ID, rec *Recovered, note func(ID, string)) erro
 		// back after a power cut, or somebody removed it by hand. Keep the evidence.
 		rec.Quarantined++
 		note(id, "control file without a message file: moved to postman")
-		return renameNew(s.ControlPath(id), s.Path(PostmanDir, id)+".control")
+		return s.disk().Rename(s.ControlPath(id), s.Path(PostmanDir, id)+".control")
 	case err != nil:
 		rec.Quarantined++
 		note(id, fmt.Sprintf("control file without a message file: %v: moved to postman", err))
-		return renameNew(s.ControlPath(id), s.Path(PostmanDir, id)+".control")
+		return s.disk().Rename(s.ControlPath(id), s.Path(PostmanDir, id)+".control")
 	}
 	rec.Orphans++
 	note(id, "control file of a finished message: removed")
-	return remove(s.ControlPath(id))
+	return s.disk().Remove(s.ControlPath(id))
 }
 
 func listIDs(dir string) (map[ID]bool, error) {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -72,48 +71,31 @@ func (m *Message) Close() error { return m.File.Close() }
 // Route moves a submitted message to state "routed": c is the router's decision.
 // from is the directory the message is in now. See doc.go for why this order.
 func (s *Spool) Route(from string, c *Control, scratch []byte) error {
-	if err := renameNew(s.Path(from, c.ID), s.QueuePath(c.ID)); err != nil {
+	if err := s.disk().Rename(s.Path(from, c.ID), s.QueuePath(c.ID)); err != nil {
 		return err
 	}
 	if err := s.writeControl(c, scratch); err != nil {
 		// Nothing was promised about the control file: take the message back. If
 		// even that fails it stays in state "moving" or "half" for Recover.
-		rm := os.Remove(s.ControlPath(c.ID))
-		if errors.Is(rm, fs.ErrNotExist) {
-			rm = nil
-		}
-		return errors.Join(err, rm, renameNew(s.QueuePath(c.ID), s.Path(from, c.ID)))
+		rm := s.disk().Remove(s.ControlPath(c.ID))
+		return errors.Join(err, rm, s.disk().Rename(s.QueuePath(c.ID), s.Path(from, c.ID)))
 	}
 	return nil
 }
 
 func (s *Spool) writeControl(c *Control, scratch []byte) error {
-	fd, err := unix.Open(s.ControlPath(c.ID), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o640)
+	f, err := s.disk().Create(s.ControlPath(c.ID), 0o640)
 	if err != nil {
-		return fmt.Errorf("create control file of %s: %w", c.ID, err)
+		return fmt.Errorf("control file of %s: %w", c.ID, err)
 	}
-	b := c.Append(scratch[:0])
-	for len(b) > 0 {
-		n, err := ignoringEINTR(func() (int, error) { return unix.Write(fd, b) })
-		if err != nil {
-			unix.Close(fd)
-			return fmt.Errorf("write control file of %s: %w", c.ID, err)
-		}
-		b = b[n:]
+	_, err = f.Write(c.Append(scratch[:0]))
+	if e := f.Close(); err == nil {
+		err = e
 	}
-	if err := unix.Close(fd); err != nil {
-		return fmt.Errorf("close control file of %s: %w", c.ID, err)
+	if err != nil {
+		return fmt.Errorf("control file of %s: %w", c.ID, err)
 	}
 	return nil
-}
-
-func ignoringEINTR(f func() (int, error)) (int, error) {
-	for {
-		n, err := f()
-		if err != syscall.EINTR {
-			return n, err
-		}
-	}
 }
 
 // SetAside moves a message from one unhashed directory to another one
@@ -125,34 +107,26 @@ func (s *Spool) SetAside(from, to string, id ID, why string) error {
 			return err
 		}
 	}
-	return renameNew(s.Path(from, id), s.Path(to, id))
+	return s.disk().Rename(s.Path(from, id), s.Path(to, id))
 }
 
 // Finish removes a message whose recipients have all reached their end and whose
 // reports are durable.
 func (s *Spool) Finish(id ID) error {
-	if err := remove(s.QueuePath(id)); err != nil {
+	if err := s.disk().Remove(s.QueuePath(id)); err != nil {
 		return err
 	}
-	return remove(s.ControlPath(id))
-}
-
-func remove(path string) error {
-	err := unix.Unlink(path)
-	if err != nil && err != unix.ENOENT {
-		return &fs.PathError{Op: "unlink", Path: path, Err: err}
-	}
-	return nil
+	return s.disk().Remove(s.ControlPath(id))
 }
 
 // Quarantine sets a routed message aside in postman/ because its control file
 // cannot be understood. Both files are kept: <id> and <id>.control.
 func (s *Spool) Quarantine(id ID, why string) error {
 	err := os.WriteFile(s.Path(PostmanDir, id)+".why", []byte(why+"\n"), 0o640)
-	if e := renameNew(s.QueuePath(id), s.Path(PostmanDir, id)); e != nil && !errors.Is(e, fs.ErrNotExist) {
+	if e := s.disk().Rename(s.QueuePath(id), s.Path(PostmanDir, id)); e != nil && !errors.Is(e, fs.ErrNotExist) {
 		err = errors.Join(err, e)
 	}
-	if e := renameNew(s.ControlPath(id), s.Path(PostmanDir, id)+".control"); e != nil && !errors.Is(e, fs.ErrNotExist) {
+	if e := s.disk().Rename(s.ControlPath(id), s.Path(PostmanDir, id)+".control"); e != nil && !errors.Is(e, fs.ErrNotExist) {
 		err = errors.Join(err, e)
 	}
 	return err

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"zmailer/spool/disk"
 	"zmailer/spool/dsn"
 )
 
@@ -300,7 +301,7 @@ func TestRenameNewNeverReplaces(t *testing.T) {
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
 	os.WriteFile(a, []byte("a"), 0o600)
 	os.WriteFile(b, []byte("b"), 0o600)
-	if err := renameNew(a, b); !errors.Is(err, os.ErrExist) {
+	if err := disk.OS.Rename(a, b); !errors.Is(err, os.ErrExist) {
 		t.Errorf("got %v", err)
 	}
 	if got, _ := os.ReadFile(b); string(got) != "b" {

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"strconv"
+
+	"zmailer/spool/disk"
 )
 
 // SmallMessage is the size in bytes up to which a message is kept in memory
@@ -29,8 +31,9 @@ type Submission struct {
 	ID ID
 
 	s    *Spool
-	mem  []byte   // the message so far, while small
-	file *os.File // in public/, once the message is large
+	temp string    // its path in public/
+	mem  []byte    // the message so far, while small
+	file disk.File // in public/, once the message is large
 	size int64
 	err  error // of an earlier write
 }
@@ -47,7 +50,7 @@ func (s *Spool) SubmitAs(id ID, env *Envelope) (*Submission, error) {
 	if err != nil {
 		return nil, err
 	}
-	sub := &Submission{ID: id, s: s}
+	sub := &Submission{ID: id, s: s, temp: s.Root + "/" + PublicDir + "/" + strconv.Itoa(os.Getpid()) + "." + string(id)}
 	if _, err := sub.Write(head); err != nil {
 		sub.Abort()
 		return nil, err
@@ -58,7 +61,11 @@ func (s *Spool) SubmitAs(id ID, env *Envelope) (*Submission, error) {
 // Reinject begins the submission of a complete message file, envelope included,
 // under the id it had: the journal's way to put a message back.
 func (s *Spool) Reinject(id ID, file []byte) (*Submission, error) {
-	sub := &Submission{ID: id, s: s}
+	sub := &Submission{ID: id, s: s, temp: s.Root + "/" + PublicDir + "/reinject." + string(id)}
+	// What an earlier attempt that was cut short left there.
+	if err := s.disk().Remove(sub.temp); err != nil {
+		return nil, err
+	}
 	if _, err := sub.Write(file); err != nil {
 		sub.Abort()
 		return nil, err
@@ -96,13 +103,11 @@ func (sub *Submission) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (sub *Submission) tempPath() string {
-	return sub.s.Root + "/" + PublicDir + "/" + strconv.Itoa(os.Getpid()) + "." + string(sub.ID)
-}
-
 func (sub *Submission) create() error {
-	f, err := os.OpenFile(sub.tempPath(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	sub.file = f
+	f, err := sub.s.disk().Create(sub.temp, 0o600)
+	if err == nil {
+		sub.file = f
+	}
 	return err
 }
 
@@ -150,13 +155,13 @@ func (sub *Submission) commit(ctx context.Context) error {
 	if err := sub.file.Close(); err != nil {
 		return err
 	}
-	if err := renameNew(sub.tempPath(), sub.s.Path(RouterDir, sub.ID)); err != nil {
+	if err := sub.s.disk().Rename(sub.temp, sub.s.Path(RouterDir, sub.ID)); err != nil {
 		return err
 	}
 	if journaled || sub.s.NoSync {
 		return nil
 	}
-	if err := syncDir(sub.s.Root + "/" + RouterDir); err != nil {
+	if err := sub.s.disk().SyncDir(sub.s.Root + "/" + RouterDir); err != nil {
 		// The router may own the message by now, so it cannot be taken back; the
 		// submitter hears of a failure and may send it again.
 		return err
@@ -168,8 +173,8 @@ func (sub *Submission) commit(ctx context.Context) error {
 // nothing after a successful one.
 func (sub *Submission) Abort() {
 	if sub.file != nil {
-		sub.file.Close() // the content no longer matters
-		os.Remove(sub.tempPath())
+		sub.file.Close()              // the content no longer matters
+		sub.s.disk().Remove(sub.temp) // else swept after a day
 	}
 	sub.err = errAborted
 	sub.mem = nil

@@ -1,12 +1,12 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"zmailer/spool/disk"
 )
 
 // settle is how long a retired segment waits before the syncfs that lets it go:
@@ -77,7 +77,7 @@ func (j *Journal) checkpoint() error {
 	if len(old) == 0 {
 		return nil
 	}
-	err := syncFS(j.root)
+	err := j.disk.SyncFS(j.root)
 	for i, seg := range old {
 		if err == nil {
 			err = j.drop(seg)
@@ -98,8 +98,7 @@ func (j *Journal) drop(seg *segment) error {
 	keep := len(j.free) < maxFree
 	j.segMu.Unlock()
 	if !keep {
-		seg.f.Close() // removed next: its content no longer matters
-		return os.Remove(seg.path)
+		return errors.Join(seg.f.Close(), j.disk.Remove(seg.path))
 	}
 	if err := clearHeader(seg.f); err != nil {
 		return err
@@ -113,23 +112,11 @@ func (j *Journal) drop(seg *segment) error {
 	return nil
 }
 
-func clearHeader(f *os.File) error {
-	if err := writeAll(f, [][]byte{make([]byte, headerSize)}, 0); err != nil {
+func clearHeader(f disk.File) error {
+	if err := f.WriteAt([][]byte{make([]byte, headerSize)}, 0); err != nil {
 		return err
 	}
-	return datasync(f)
-}
-
-func syncFS(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return fmt.Errorf("syncfs %s: %w", dir, err)
-	}
-	return nil
+	return f.Sync()
 }
 
 // Close makes everything durable as files and gives the journal up. No Append may

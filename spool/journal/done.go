@@ -3,15 +3,16 @@ package journal
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"zmailer/spool"
+	"zmailer/spool/disk"
 )
 
 // A DoneLog records the ids of finished messages, so that a replay after a power
@@ -111,7 +112,7 @@ func (d *DoneLog) append(b []byte) error {
 	if _, err := f.Write(b); err != nil {
 		return err
 	}
-	if err := datasync(f); err != nil {
+	if err := unix.Fdatasync(int(f.Fd())); err != nil {
 		return err
 	}
 	st, err := f.Stat()
@@ -165,13 +166,13 @@ func earlierDone(dir, boot string) ([]string, error) {
 	return earlier, nil
 }
 
-func dropDone(dir, boot string) error {
+func dropDone(d disk.Disk, dir, boot string) error {
 	paths, err := earlierDone(dir, boot)
 	if err != nil {
 		return err
 	}
 	for _, path := range paths {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := d.Remove(path); err != nil {
 			return err
 		}
 	}

@@ -48,13 +48,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"zmailer/spool"
+	"zmailer/spool/disk"
 )
 
 const (
-	segmentSize = 32 << 20
-	headerSize  = 4096
-	recordHead  = 32
-	maxFree     = 2 // free segments kept for reuse
+	headerSize = 4096
+	recordHead = 32
+	maxFree    = 2 // free segments kept for reuse
 	// MaxAge is how long a message may depend on the journal alone.
 	MaxAge = 30 * time.Second
 	// maxMessage is what fits a record; the spool sends larger ones as files.
@@ -63,6 +63,9 @@ const (
 	magic = "ZMJRNL1\n"
 )
 
+// segmentSize is a variable for the tests, which want small segments.
+var segmentSize int64 = 32 << 20
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // A Journal is the open journal of a spool. It implements spool.Journal. One
@@ -70,6 +73,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type Journal struct {
 	dir  string
 	root string
+	disk disk.Disk
 	log  *slog.Logger
 	boot string
 	lock *os.File
@@ -104,7 +108,7 @@ var errLead = errors.New("lead the next commit")
 
 type segment struct {
 	path    string
-	f       *os.File
+	f       disk.File
 	epoch   uint64
 	end     int64
 	created time.Time
@@ -118,7 +122,7 @@ func Open(s *spool.Spool, log *slog.Logger) (*Journal, error) {
 		return nil, err
 	}
 	j := &Journal{
-		dir: filepath.Join(s.Root, spool.JournalDir), root: s.Root, log: log, boot: boot,
+		dir: filepath.Join(s.Root, spool.JournalDir), root: s.Root, disk: diskOf(s), log: log, boot: boot,
 		kick: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	if j.lock, err = lockDir(j.dir, true); err != nil {
@@ -187,7 +191,7 @@ func (j *Journal) collect() error {
 			j.free = append(j.free, path)
 			continue
 		}
-		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		f, err := j.disk.Open(path)
 		if err != nil {
 			return err
 		}
@@ -271,11 +275,11 @@ func (j *Journal) commit(batch []*entry) (int, error) {
 		n++
 	}
 	j.iov = iov
-	if err := writeAll(seg.f, iov, seg.end); err != nil {
+	if err := seg.f.WriteAt(iov, seg.end); err != nil {
 		j.abandon(err)
 		return n, err
 	}
-	if err := datasync(seg.f); err != nil {
+	if err := seg.f.Sync(); err != nil {
 		j.abandon(err)
 		return n, err
 	}
@@ -302,44 +306,6 @@ func recordCRC(epoch uint64, id string, msg []byte) uint32 {
 	binary.LittleEndian.PutUint64(b[:], epoch)
 	copy(b[8:], id)
 	return crc32.Update(crc32.Checksum(b[:], castagnoli), castagnoli, msg)
-}
-
-// writeAll is pwritev until everything is written.
-func writeAll(f *os.File, iov [][]byte, off int64) error {
-	iov = append([][]byte(nil), iov...)
-	for len(iov) > 0 {
-		n, err := unix.Pwritev(int(f.Fd()), iov, off)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("journal: write: %w", err)
-		}
-		if n == 0 {
-			return fmt.Errorf("journal: write: %w", unix.EIO)
-		}
-		off += int64(n)
-		for len(iov) > 0 && n >= len(iov[0]) {
-			n -= len(iov[0])
-			iov = iov[1:]
-		}
-		if n > 0 {
-			iov[0] = iov[0][n:]
-		}
-	}
-	return nil
-}
-
-func datasync(f *os.File) error {
-	for {
-		err := unix.Fdatasync(int(f.Fd()))
-		if err == nil {
-			return nil
-		}
-		if err != unix.EINTR {
-			return fmt.Errorf("journal: sync: %w", err)
-		}
-	}
 }
 
 // abandon gives the active segment up after an error. What was acknowledged from
@@ -381,37 +347,32 @@ func (j *Journal) room(size int64) error {
 
 func (j *Journal) newSegment() (seg *segment, err error) {
 	path, fresh := j.takeFree()
-	flags := os.O_RDWR
+	var f disk.File
 	if fresh {
-		flags |= os.O_CREATE | os.O_EXCL
+		f, err = j.disk.Allocate(path, segmentSize)
+	} else {
+		f, err = j.disk.Open(path)
 	}
-	f, err := os.OpenFile(path, flags, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
 	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(path) // holds nothing that anybody was promised
+		if err != nil { // it holds nothing that anybody was promised
+			err = errors.Join(err, f.Close(), j.disk.Remove(path))
 		}
 	}()
-	if fresh {
-		if err := unix.Fallocate(int(f.Fd()), 0, 0, segmentSize); err != nil {
-			return nil, fmt.Errorf("journal: allocate %s: %w", path, err)
-		}
-	}
 	seg = &segment{path: path, f: f, end: headerSize, created: time.Now()}
 	var r [8]byte
 	rand.Read(r[:])
 	seg.epoch = binary.LittleEndian.Uint64(r[:])
-	if err := writeAll(f, [][]byte{seg.header(j.boot)}, 0); err != nil {
+	if err := f.WriteAt([][]byte{seg.header(j.boot)}, 0); err != nil {
 		return nil, err
 	}
-	if err := datasync(f); err != nil {
+	if err := f.Sync(); err != nil {
 		return nil, err
 	}
 	if fresh {
-		if err := syncDir(j.dir); err != nil {
+		if err := j.disk.SyncDir(j.dir); err != nil {
 			return nil, err
 		}
 	}
@@ -439,11 +400,9 @@ func (s *segment) header(boot string) []byte {
 	return b
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
+func diskOf(s *spool.Spool) disk.Disk {
+	if s.Disk != nil {
+		return s.Disk
 	}
-	defer d.Close()
-	return d.Sync()
+	return disk.OS
 }

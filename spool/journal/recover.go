@@ -44,7 +44,7 @@ func Recover(s *spool.Spool, log *slog.Logger) (Stats, error) {
 
 func recoverLocked(s *spool.Spool, log *slog.Logger, boot string) (st Stats, err error) {
 	// One syncfs makes all restored files durable, before the segments go.
-	s = &spool.Spool{Root: s.Root, NoSync: true}
+	s = &spool.Spool{Root: s.Root, Disk: s.Disk, NoSync: true}
 	dir := filepath.Join(s.Root, spool.JournalDir)
 	done, err := readDone(dir, boot)
 	if err != nil {
@@ -70,17 +70,17 @@ func recoverLocked(s *spool.Spool, log *slog.Logger, boot string) (st Stats, err
 	if err := removeFinished(s, done, &st); err != nil {
 		return st, err
 	}
-	if err := syncFS(s.Root); err != nil {
+	if err := diskOf(s).SyncFS(s.Root); err != nil {
 		return st, err
 	}
 	for _, path := range replayed {
-		if err := os.Remove(path); err != nil {
+		if err := diskOf(s).Remove(path); err != nil {
 			return st, err
 		}
 	}
 	log.Info("journal replayed", "segments", st.Segments, "records", st.Records, "intact", st.Intact,
 		"finished", st.Finished, "restored", st.Restored, "removed", st.Removed)
-	return st, dropDone(dir, boot)
+	return st, dropDone(diskOf(s), dir, boot)
 }
 
 func hasHeader(path string) (bool, error) {
@@ -184,11 +184,11 @@ func restore(s *spool.Spool, log *slog.Logger, id spool.ID, msg []byte, st *Stat
 			return nil
 		}
 		log.Warn("message file damaged by the crash", "spoolid", string(id), "path", path, "size", len(b))
-		if err := os.Remove(path); err != nil {
+		if err := diskOf(s).Remove(path); err != nil {
 			return err
 		}
 	}
-	if err := os.Remove(s.ControlPath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := diskOf(s).Remove(s.ControlPath(id)); err != nil {
 		return err
 	}
 	sub, err := s.Reinject(id, msg)
@@ -207,12 +207,13 @@ func restore(s *spool.Spool, log *slog.Logger, id spool.ID, msg []byte, st *Stat
 func removeFinished(s *spool.Spool, done map[spool.ID]bool, st *Stats) error {
 	for id := range done {
 		for _, path := range []string{s.Path(spool.RouterDir, id), s.QueuePath(id), s.ControlPath(id)} {
-			err := os.Remove(path)
-			if err == nil {
-				st.Removed++
-			} else if !errors.Is(err, fs.ErrNotExist) {
+			if _, err := os.Lstat(path); err != nil {
+				continue // as it should be
+			}
+			if err := diskOf(s).Remove(path); err != nil {
 				return err
 			}
+			st.Removed++
 		}
 	}
 	return nil
