@@ -21,7 +21,11 @@ func (c *compiler) braces(ws []*syntax.Word) []*syntax.Word {
 		}
 		split := &syntax.Word{Parts: append([]syntax.WordPart(nil), w.Parts...)}
 		syntax.SplitBraces(split)
-		out = append(out, c.expandBraces(split)...)
+		for _, e := range c.expandBraces(split, w.Pos()) {
+			if len(e.Parts) > 0 { // an empty unquoted word is none
+				out = append(out, e)
+			}
+		}
 	}
 	return out
 }
@@ -35,11 +39,13 @@ func mayHaveBraces(w *syntax.Word) bool {
 	return false
 }
 
-func (c *compiler) expandBraces(w *syntax.Word) []*syntax.Word {
+// expandBraces expands one word that stands at pos; parts made here have no
+// position of their own.
+func (c *compiler) expandBraces(w *syntax.Word, pos syntax.Pos) []*syntax.Word {
 	if len(w.Parts) == 0 {
 		return []*syntax.Word{w}
 	}
-	if !c.deeper(w.Pos()) {
+	if !c.deeper(pos) {
 		return nil
 	}
 	defer c.shallower()
@@ -50,15 +56,15 @@ func (c *compiler) expandBraces(w *syntax.Word) []*syntax.Word {
 		}
 		var middle []*syntax.Word
 		if b.Sequence {
-			middle = c.braceSequence(b)
+			middle = c.braceSequence(b, pos)
 		} else {
 			for _, e := range b.Elems {
-				middle = append(middle, c.expandBraces(e)...)
+				middle = append(middle, c.expandBraces(e, pos)...)
 			}
 		}
-		tails := c.expandBraces(&syntax.Word{Parts: w.Parts[i+1:]})
+		tails := c.expandBraces(&syntax.Word{Parts: w.Parts[i+1:]}, pos)
 		if len(middle)*len(tails) > maxBraces {
-			c.fail(w.Pos(), "brace expansion makes more than %d words", maxBraces)
+			c.fail(pos, "brace expansion makes more than %d words", maxBraces)
 			return nil
 		}
 		var out []*syntax.Word
@@ -74,7 +80,7 @@ func (c *compiler) expandBraces(w *syntax.Word) []*syntax.Word {
 }
 
 // braceSequence is {1..5}, {01..10..3} and {a..e}.
-func (c *compiler) braceSequence(b *syntax.BraceExp) []*syntax.Word {
+func (c *compiler) braceSequence(b *syntax.BraceExp, pos syntax.Pos) []*syntax.Word {
 	from, to, step := b.Elems[0].Lit(), b.Elems[1].Lit(), 1
 	if len(b.Elems) > 2 {
 		step, _ = strconv.Atoi(b.Elems[2].Lit())
@@ -99,7 +105,7 @@ func (c *compiler) braceSequence(b *syntax.BraceExp) []*syntax.Word {
 		n = -n
 	}
 	if n < 0 || n/step >= maxBraces {
-		c.fail(b.Pos(), "brace expansion makes more than %d words", maxBraces)
+		c.fail(pos, "brace expansion makes more than %d words", maxBraces)
 		return nil
 	}
 	var out []*syntax.Word
@@ -112,7 +118,7 @@ func (c *compiler) braceSequence(b *syntax.BraceExp) []*syntax.Word {
 		if !chars {
 			s = padNumber(v, width)
 		}
-		out = append(out, &syntax.Word{Parts: []syntax.WordPart{&syntax.Lit{ValuePos: b.Pos(), ValueEnd: b.Pos(), Value: s}}})
+		out = append(out, &syntax.Word{Parts: []syntax.WordPart{&syntax.Lit{ValuePos: pos, ValueEnd: pos, Value: s}}})
 	}
 	return out
 }

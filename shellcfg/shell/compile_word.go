@@ -21,7 +21,7 @@ const (
 
 // word compiles a word.
 func (c *compiler) word(w *syntax.Word, q quoting) *word {
-	if w == nil {
+	if w == nil || len(w.Parts) == 0 {
 		return &word{one: true}
 	}
 	if !c.deeper(w.Pos()) {
@@ -56,9 +56,6 @@ func (c *compiler) word(w *syntax.Word, q quoting) *word {
 			return out
 		}
 		out.lit, out.parts = lit, nil
-		if lit == "" && len(w.Parts) == 0 {
-			out.one = true
-		}
 	}
 	return out
 }

@@ -389,41 +389,52 @@ func (p *paramPart) replace(in *interp, s string) string {
 		}
 		return s
 	}
-	if len(pat.segs) == 1 && pat.segs[0].isLit && pat.lit == "" {
+	if len(pat.segs) == 1 && pat.segs[0].isLit {
+		return p.replaceText(in, s, pat.lit, rep)
+	}
+	return p.replaceMatches(in, s, pat, rep)
+}
+
+// replaceText replaces a fixed text.
+func (p *paramPart) replaceText(in *interp, s, old, rep string) string {
+	if old == "" {
 		return s
 	}
+	n := 1
+	if p.double {
+		n = strings.Count(s, old)
+	}
+	if !in.checkSize(len(s) + n*(len(rep)-len(old))) {
+		return ""
+	}
+	return strings.Replace(s, old, rep, n)
+}
+
+// replaceMatches replaces what a pattern matches, always the longest text.
+func (p *paramPart) replaceMatches(in *interp, s string, pat *pattern, rep string) string {
 	var out strings.Builder
 	at := 0
-	for at <= len(s) {
-		if !in.charge(len(s)-at) || out.Len() > in.prog.opts.MaxOutput {
-			in.checkSize(out.Len())
-			return ""
-		}
+	for {
 		b, e := pat.find(in, s, at)
-		if b < 0 || b == e && b == len(s) && s != "" {
+		if b < 0 || b == len(s) && s != "" {
 			break
 		}
 		out.WriteString(s[at:b])
 		out.WriteString(rep)
 		at = e
-		if b == e {
-			if e == len(s) {
-				break
-			}
+		if b == e && e < len(s) { // an empty match: go on behind the next character
 			_, n := utf8.DecodeRuneInString(s[e:])
 			out.WriteString(s[e : e+n])
 			at += n
 		}
-		if !p.double {
+		if !p.double || at >= len(s) {
 			break
 		}
-		if at >= len(s) {
+		if out.Len() > in.prog.opts.MaxOutput {
 			break
 		}
 	}
-	if at < len(s) {
-		out.WriteString(s[at:])
-	}
+	out.WriteString(s[at:])
 	if !in.checkSize(out.Len()) {
 		return ""
 	}

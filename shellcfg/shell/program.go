@@ -142,7 +142,7 @@ func readSource(name string, src io.Reader) ([]byte, error) {
 
 // compile parses and compiles text; base is the position of its first byte.
 func (in *interp) compile(name string, base Position, text []byte) (node, error) {
-	f, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(bytes.NewReader(text), name)
+	f, err := parse(name, text)
 	if err != nil {
 		return nil, syntaxError(name, base, err)
 	}
@@ -152,6 +152,17 @@ func (in *interp) compile(name string, base Position, text []byte) (node, error)
 		return nil, c.err
 	}
 	return body, nil
+}
+
+// parse guards against a parser that gives up by panicking: a configuration
+// file must never take the daemon down.
+func parse(name string, text []byte) (f *syntax.File, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the parser failed: %v", r)
+		}
+	}()
+	return syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(bytes.NewReader(text), name)
 }
 
 func syntaxError(name string, base Position, err error) error {
