@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -132,11 +133,18 @@ func (w *world) launch(s *agentSpec) (*child, error) {
 		}
 		inR.Close()
 		outW.Close()
-		ended <- err
+		select {
+		case ended <- err:
+		default:
+		}
 	}()
 	kill := func() {
 		inR.CloseWithError(io.EOF)
 		outW.Close()
+		select {
+		case ended <- errors.New("killed"): // its goroutine may work on, as no process could
+		default:
+		}
 	}
 	return &child{pid: n, in: inW, out: outR, kill: kill, wait: func() error { return <-ended }}, nil
 }

@@ -16,12 +16,16 @@ import (
 
 // status answers with the totals.
 func (c *client) status() error {
-	st := &queuesock.Status{Pid: os.Getpid(), Threads: make(map[string]int), Rates: make(map[string]queuesock.Rates)}
+	st := newStatus()
 	if err := c.ask(func() { c.q.fillStatus(st) }); err != nil {
 		return err
 	}
 	st.Memory = memoryInUse()
 	return c.send(&queuesock.Answer{Status: st, Done: true})
+}
+
+func newStatus() *queuesock.Status {
+	return &queuesock.Status{Pid: os.Getpid(), Threads: make(map[string]int), Rates: make(map[string]queuesock.Rates)}
 }
 
 func memoryInUse() int64 {
