@@ -219,6 +219,9 @@ func (p *paramPart) scalar(in *interp) (s string, alt bool) {
 		in.unbound(&p.pos, p.src)
 		return "", false
 	}
+	if !set && !p.length { // even ${x/#/y} makes nothing of it
+		return "", false
+	}
 	if p.length {
 		return itoa(utf8.RuneCountInString(s)), false
 	}

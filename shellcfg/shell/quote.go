@@ -135,6 +135,9 @@ func quoteAtQ(s string) string {
 	if needsDollarQuote(s) {
 		return dollarQuote(s)
 	}
+	if s == "'" {
+		return `\'`
+	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 

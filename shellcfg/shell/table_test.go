@@ -82,11 +82,12 @@ func tableOptions() Options {
 
 func runBash(tb testing.TB, bash, script string) (string, int) {
 	tb.Helper()
-	file := filepath.Join(tb.TempDir(), "script")
-	if err := os.WriteFile(file, []byte(script), 0o644); err != nil {
+	dir := tb.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "script"), []byte(script), 0o644); err != nil {
 		tb.Fatal(err)
 	}
-	cmd := exec.Command(bash, "+O", "patsub_replacement", "-f", file)
+	cmd := exec.Command(bash, "+O", "patsub_replacement", "-f", "script")
+	cmd.Dir = dir
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=/home/u", "LC_ALL=C.UTF-8"}
 	var out bytes.Buffer
 	cmd.Stdout = &out
@@ -159,7 +160,7 @@ func compareBash(t *testing.T, script string) {
 		t.Errorf("status %d, bash %d", status, wantStatus)
 	}
 	a, b := strings.Split(got, "\n"), strings.Split(want, "\n")
-	shown := 0
+	shown, context, vars := 0, "", "" // what a line "## ..." says about those that follow
 	for i := 0; i < max(len(a), len(b)) && shown < 10; i++ {
 		x, y := "(end)", "(end)"
 		if i < len(a) {
@@ -168,8 +169,14 @@ func compareBash(t *testing.T, script string) {
 		if i < len(b) {
 			y = b[i]
 		}
+		if strings.HasPrefix(x, "## ") {
+			context = x
+			if strings.HasPrefix(x, "## '") {
+				vars = x
+			}
+		}
 		if x != y {
-			t.Errorf("line %d:\n got %q\nbash %q", i+1, x, y)
+			t.Errorf("line %d:\n%s\n%s\n got %q\nbash %q", i+1, vars, context, x, y)
 			shown++
 		}
 	}

@@ -138,6 +138,7 @@ func (f *fields) end() {
 type ifsTable struct {
 	value string
 	ready bool
+	other bool // there is a separator that is not white space
 	class [256]byte
 }
 
@@ -161,7 +162,7 @@ func (in *interp) ifsClass() *[256]byte {
 	if t.ready && t.value == s {
 		return &t.class
 	}
-	t.class = [256]byte{}
+	t.class, t.other = [256]byte{}, false
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case c == ' ' || c == '\t' || c == '\n':
@@ -169,7 +170,7 @@ func (in *interp) ifsClass() *[256]byte {
 		case c >= 0x80:
 			in.fatalf("IFS: only ASCII characters can separate fields")
 		default:
-			t.class[c] = ifsOther
+			t.class[c], t.other = ifsOther, true
 		}
 	}
 	t.value, t.ready = s, true
@@ -233,10 +234,18 @@ func (f *fields) piece(s string) {
 }
 
 // list adds several values: each a field of its own, the first and last joined
-// with what stands beside them.
+// with what stands beside them. Unquoted and with an IFS that has
+// more than white space, they are joined by its first character and split
+// again, as bash does: a separator at the end of one then makes a field.
 func (f *fields) list(in *interp, vals []string, quoted bool) {
 	if !in.charge(len(vals) * 16) {
 		return
+	}
+	if !quoted && len(vals) > 1 {
+		if in.ifsClass(); in.ifs.other {
+			f.split(in, strings.Join(vals, in.joinChar()))
+			return
+		}
 	}
 	for i, s := range vals {
 		if i > 0 {
