@@ -41,6 +41,7 @@ type Envelope struct {
 	LoginName string // login of the submitter as he wants to be known
 	Priority  string // bulk, junk or high; empty is normal
 	Comment   string // for people, ignored by programs
+	Owner     string // uid of the submitter, in a copy that the router made of his file
 }
 
 // A Recipient is one recipient of an envelope with its RFC 3461 parameters.
@@ -92,6 +93,7 @@ func (e *Envelope) Append(b []byte) ([]byte, error) {
 	w.value("loginname", e.LoginName)
 	w.value("priority", e.Priority)
 	w.value("comment", e.Comment)
+	w.value("owner", e.Owner)
 	w.value("envid", e.EnvID)
 	w.value("notaryret", e.Ret)
 	if e.HasFrom {
@@ -274,6 +276,8 @@ func (e *Envelope) text(keyword string) *string {
 		return &e.Priority
 	case "comment":
 		return &e.Comment
+	case "owner":
+		return &e.Owner
 	case "envid":
 		return &e.EnvID
 	case "notaryret":

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"zmailer/shellcfg/relations"
@@ -26,7 +27,8 @@ func (l *loader) relation(c *shell.Call) int {
 // table declares a table that need not exist: as relation, with the file
 // $MAILVAR/db/NAME and type text by default. As long as there is no such file the
 // command finds nothing, with status 1; when it appears the configuration is
-// loaded anew. Where NAME.cdb is there too it is asked instead.
+// loaded anew. FILE.cdb, which newaliases and newdb build, is asked instead unless
+// FILE has changed since.
 func (l *loader) table(c *shell.Call) int {
 	spec, err := relations.ParseSpec(c.Args)
 	if err != nil {
@@ -38,26 +40,62 @@ func (l *loader) table(c *shell.Call) int {
 	if spec.File == "" {
 		spec.File = l.p.conf.Path("db/" + spec.Name)
 	}
+	built := spec
+	built.Lower = spec.Lower || spec.Type == "aliases"
+	built.Type, built.File = "cdb", spec.File+".cdb"
+	haveBuilt := false
 	if spec.Type == "text" || spec.Type == "aliases" {
-		compiled := spec.File + ".cdb"
-		found, err := l.exists(compiled)
-		if err != nil {
+		if haveBuilt, err = l.exists(built.File); err != nil {
 			return c.Fail(err)
 		}
-		if found {
-			spec.Lower = spec.Lower || spec.Type == "aliases"
-			spec.Type, spec.File = "cdb", compiled
-			return l.declare(c, spec)
-		}
 	}
-	found, err := l.exists(spec.File)
+	have, err := l.exists(spec.File)
 	switch {
 	case err != nil:
 		return c.Fail(err)
-	case found:
+	case have && haveBuilt:
+		return l.declareBoth(c, built, spec)
+	case haveBuilt:
+		return l.declare(c, built)
+	case have:
 		return l.declare(c, spec)
 	}
 	return l.define(c, spec.Name, func(*shell.Call) int { return 1 })
+}
+
+// declareBoth defines the command of a table that was built from a source.
+func (l *loader) declareBoth(c *shell.Call, built, source relations.Spec) int {
+	fast, err := l.attach(c, built)
+	if err != nil {
+		return c.Fail(err)
+	}
+	slow, err := l.attach(c, source)
+	if err != nil {
+		return c.Fail(err)
+	}
+	stale := &throttle{look: fast.Stale}
+	askFast, askSlow := lookupCommand(fast), lookupCommand(slow)
+	return l.define(c, source.Name, func(c *shell.Call) int {
+		if stale.get() {
+			return askSlow(c)
+		}
+		return askFast(c)
+	})
+}
+
+// throttle looks at something at most once a second.
+type throttle struct {
+	look  func() bool
+	until atomic.Int64
+	last  atomic.Bool
+}
+
+func (t *throttle) get() bool {
+	now := time.Now().UnixNano()
+	if until := t.until.Load(); now > until && t.until.CompareAndSwap(until, now+int64(time.Second)) {
+		t.last.Store(t.look())
+	}
+	return t.last.Load()
 }
 
 // exists looks whether a file is there, and has the policy loaded again when
@@ -73,15 +111,22 @@ func (l *loader) exists(path string) (bool, error) {
 }
 
 func (l *loader) declare(c *shell.Call, spec relations.Spec) int {
-	if !c.Loading() {
-		return c.Fail(errLate)
-	}
-	rel, err := l.env.Declare(spec)
+	rel, err := l.attach(c, spec)
 	if err != nil {
 		return c.Fail(err)
 	}
-	l.p.tables = append(l.p.tables, rel)
 	return l.define(c, spec.Name, lookupCommand(rel))
+}
+
+func (l *loader) attach(c *shell.Call, spec relations.Spec) (*relations.Relation, error) {
+	if !c.Loading() {
+		return nil, errLate
+	}
+	rel, err := l.env.Declare(spec)
+	if err == nil {
+		l.p.tables = append(l.p.tables, rel)
+	}
+	return rel, err
 }
 
 func (l *loader) define(c *shell.Call, name string, cmd shell.Command) int {

@@ -34,7 +34,7 @@ func (s *Session) crossbar(f *frame, d Decision) Decision {
 	case err != nil:
 		out = broken(err)
 	case s.failure != "":
-		out = Decision{Action: Defer, Status: "4.4.3", Text: s.failure, Why: s.failPos}
+		out = Decision{Action: Defer, Internal: true, Status: "4.4.3", Text: s.failure, Why: s.failPos}
 	case status == statusTemp:
 		pos, _ := s.p.prog.FuncPos("crossbar")
 		out = Decision{Action: Defer, Status: "4.3.0", Text: "policy could not decide now", Why: pos}
@@ -115,18 +115,31 @@ func (s *Session) Process() *Decision {
 	if !s.p.hasProcess {
 		return nil
 	}
-	f := &frame{addr: s.p.postmaster()}
-	s.begin(f)
-	status, err := s.sh.Call("process")
+	return s.whole("process")
+}
+
+// Mailfrom lets the policy judge the sender while the client waits: function
+// mailfrom, with the address.
+func (s *Session) Mailfrom(sender string) *Decision {
+	if !s.p.hasMailfrom {
+		return nil
+	}
+	return s.whole("mailfrom", sender)
+}
+
+// whole calls a function that decides about the message, or does not.
+func (s *Session) whole(fn string, args ...string) *Decision {
+	s.begin(&frame{addr: s.p.postmaster()})
 	defer func() { s.cur = nil }()
+	status, err := s.sh.Call(fn, args...)
 	switch {
 	case err != nil:
 		d := broken(err)
 		return &d
 	case s.failure != "":
-		return &Decision{Action: Defer, Status: "4.4.3", Text: s.failure, Why: s.failPos}
+		return &Decision{Action: Defer, Internal: true, Status: "4.4.3", Text: s.failure, Why: s.failPos}
 	case status == statusTemp:
-		pos, _ := s.p.prog.FuncPos("process")
+		pos, _ := s.p.prog.FuncPos(fn)
 		return &Decision{Action: Defer, Status: "4.3.0", Text: "policy could not decide now", Why: pos}
 	case len(s.made) == 0:
 		return nil

@@ -1,7 +1,11 @@
 package policy
 
 import (
+	"fmt"
+	"strings"
+
 	"zmailer/shellcfg/shell"
+	"zmailer/spool/rfc5322"
 )
 
 // An Action is what the policy wants done with a recipient.
@@ -29,6 +33,8 @@ type Decision struct {
 	Status string // enhanced status code of Reject and Defer
 	Text   string // for the report, the client or the log
 
+	Internal bool // Text is about tables and files of this host, not for strangers
+
 	Address   string // what was being routed: the recipient or what it expanded to
 	Expanded  bool   // Address is not the recipient itself
 	Sender    string // replaces the sender of the message, if HasSender
@@ -38,8 +44,25 @@ type Decision struct {
 	Why shell.Position
 }
 
-// Ours tells whether a recipient belongs to this host by its delivery alone.
-func (d *Decision) local() bool { return d.Action == Deliver && d.Channel == LocalChannel }
+// String is the decision in words, for people.
+func (d *Decision) String() string {
+	b := new(strings.Builder)
+	switch d.Action {
+	case Deliver:
+		fmt.Fprintf(b, "deliver %s %s %s", d.Channel, rfc5322.OneLine(d.Host, 0), rfc5322.OneLine(d.User, 0))
+		if d.HasSender {
+			fmt.Fprintf(b, " (sender <%s>)", d.Sender)
+		}
+	case Reject, Defer:
+		fmt.Fprintf(b, "%s %s %s: %s", d.Action, d.Status, rfc5322.OneLine(d.Address, 0), d.Text)
+	default:
+		fmt.Fprintf(b, "%s %s", d.Action, d.Text)
+	}
+	return b.String()
+}
+
+// Local tells whether a recipient belongs to this host by its delivery alone.
+func (d *Decision) Local() bool { return d.Action == Deliver && d.Channel == LocalChannel }
 
 // Channels that the mailer itself knows.
 const (

@@ -56,6 +56,15 @@ type Policy struct {
 
 // Load loads router.cf, or the stock policy if there is none.
 func Load(ctx context.Context, c Config) (*Policy, error) {
+	p, err := load(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// load returns a policy with an error too, which knows its sources only.
+func load(ctx context.Context, c Config) (*Policy, error) {
 	p := &Policy{conf: c.Conf, log: c.Log, users: c.Users, dns: c.DNS}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -67,16 +76,17 @@ func Load(ctx context.Context, c Config) (*Policy, error) {
 	if p.dns == nil {
 		dns, err := resolver.New(resolver.Config{Log: p.log})
 		if err != nil {
-			return nil, err
+			return p, err
 		}
 		p.dns = dns
 	}
+	p.sources = append(p.sources, look(c.Conf.File))
 	l.env = relations.Env{Log: p.log, DNS: p.dns}
 	if err := p.findNobody(); err != nil {
-		return nil, err
+		return p, err
 	}
 	if err := l.load(ctx); err != nil {
-		return nil, errors.Join(err, p.Close())
+		return p, errors.Join(err, p.Close())
 	}
 	p.Version = hex.EncodeToString(l.hash.Sum(nil))[:12]
 	p.hasProcess = p.prog.HasFunc("process")

@@ -45,7 +45,7 @@ type Session struct {
 // A frame is one address on its way through the policy.
 type frame struct {
 	parent *frame
-	list   *list // that it came from; nil for a recipient
+	list   *list  // that it came from; nil for a recipient
 	addr   string // as text; for kind address in its own normal form
 	local  string
 	domain string // canonical
@@ -202,7 +202,7 @@ func (s *Session) settle(f *frame, status int, err error) bool {
 	case err != nil:
 		return s.give(f, broken(err))
 	case s.failure != "":
-		return s.give(f, Decision{Action: Defer, Status: "4.4.3", Text: s.failure, Why: s.failPos})
+		return s.give(f, Decision{Action: Defer, Internal: true, Status: "4.4.3", Text: s.failure, Why: s.failPos})
 	case status == statusTemp:
 		return s.give(f, Decision{Action: Defer, Status: "4.3.0", Text: "policy could not decide now", Why: s.funcPos(f)})
 	case len(s.made)+len(s.lists) == 0:
@@ -222,7 +222,7 @@ func (s *Session) settle(f *frame, status int, err error) bool {
 
 // broken is the decision about a message that the policy failed for.
 func broken(err error) Decision {
-	d := Decision{Action: Defer, Status: "4.3.5", Text: "policy failed: " + rfc5322.OneLine(err.Error(), 500)}
+	d := Decision{Action: Defer, Internal: true, Status: "4.3.5", Text: "policy failed: " + rfc5322.OneLine(err.Error(), 500)}
 	var e *shell.Error
 	if errors.As(err, &e) {
 		d.Why = e.Pos

@@ -1,0 +1,274 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"zmailer/shellcfg/policy"
+	"zmailer/shellcfg/shell"
+	"zmailer/spool"
+	"zmailer/spool/rfc5322"
+)
+
+// decisions are what the policy wants done with the recipients of a message.
+type decisions struct {
+	w       *worker
+	m       *message
+	groups  []group
+	index   map[groupKey]int
+	rcpts   int
+	frozen  *policy.Decision
+	waiting *policy.Decision // the first that was deferred
+	expired bool             // what cannot be routed goes back
+}
+
+// A group is the recipients that get the same sender and header.
+type group struct {
+	key   groupKey
+	rcpts []spool.Rcpt
+}
+
+type groupKey struct{ sender, rewriting string }
+
+// decide asks the policy about every recipient and moves the message on.
+func (w *worker) decide(ctx context.Context, p *policy.Policy, m *message) error {
+	m.config = p.Version
+	s := p.Session(ctx, m.facts())
+	defer s.Close()
+	d := &decisions{w: w, m: m, expired: w.r.now().Sub(m.ID.Time()) > w.r.limits.expiry}
+	switch whole := d.whole(s); {
+	case whole != nil:
+		d.all(whole)
+	default:
+		for i := range m.rcpts {
+			r := &m.rcpts[i]
+			s.Route(policy.Recipient{Addr: r.Addr}, func(dec *policy.Decision) bool {
+				d.take(r, dec)
+				return d.frozen == nil
+			})
+			if d.frozen != nil {
+				break
+			}
+		}
+	}
+	return d.settle(s)
+}
+
+// whole is a decision about the message that spares asking about recipients.
+func (d *decisions) whole(s *policy.Session) *policy.Decision {
+	m, here := d.m, shell.Position{File: "router"}
+	reject := func(status, text string) *policy.Decision {
+		return &policy.Decision{Action: policy.Reject, Status: status, Text: text, Why: here}
+	}
+	switch {
+	case m.oversized:
+		return reject("5.3.4", "header of the message is too large")
+	case m.fields.Hops() >= d.w.r.limits.hops:
+		return reject("5.4.6", "mail loop: message has passed "+strconv.Itoa(m.fields.Hops())+" hosts")
+	case len(m.rcpts) == 0:
+		m.rcpts = []spool.Recipient{{Addr: "undisclosed-recipients"}}
+		return reject("5.1.3", "message names no recipient")
+	}
+	dec := s.Process()
+	if dec != nil && dec.Action == policy.Deliver {
+		return nil // says nothing about the recipients
+	}
+	return dec
+}
+
+// all applies one decision to every recipient.
+func (d *decisions) all(dec *policy.Decision) {
+	for i := range d.m.rcpts {
+		one := *dec
+		one.Address = d.m.rcpts[i].Addr
+		d.take(&d.m.rcpts[i], &one)
+	}
+}
+
+// take notes what becomes of a recipient.
+func (d *decisions) take(r *spool.Recipient, dec *policy.Decision) {
+	if dec.Action == policy.Defer && d.expired {
+		dec.Action, dec.Status = policy.Reject, "5.4.7"
+		dec.Text = "address could not be looked up for too long: " + dec.Text
+	}
+	d.log(r, dec)
+	out := spool.Rcpt{Why: why(dec.Why)}
+	switch dec.Action {
+	case policy.Defer:
+		if d.waiting == nil {
+			d.waiting = dec
+		}
+		return
+	case policy.Freeze:
+		d.frozen = dec
+		return
+	case policy.Discard:
+		return
+	case policy.Deliver:
+		out.Hop = spool.Hop{Channel: dec.Channel, Host: dec.Host, User: dec.User, Privilege: dec.Privilege}
+	case policy.Reject:
+		out.Hop = spool.Hop{Channel: policy.ErrorChannel, Host: dec.Status, User: dec.Address + " " + dec.Text, Privilege: d.w.nobody(dec)}
+	}
+	out.Notify, out.ORcpt = notary(r, dec)
+	d.add(dec, out)
+}
+
+func (w *worker) nobody(dec *policy.Decision) int { return dec.Privilege }
+
+// notary are the DSN parameters of a recipient: his own; for what he expanded to,
+// his with the address he was reached by; none for members of a list with an
+// owner, who gets the reports (RFC 3461 §5.2.7).
+func notary(r *spool.Recipient, dec *policy.Decision) (notify, orcpt string) {
+	switch {
+	case dec.HasSender:
+		return "", ""
+	case r.ORcpt == "" && dec.Expanded:
+		if a, err := rfc5322.ParseAddress(r.Addr); err == nil {
+			return r.Notify, rfc5322.ORCPTOf(a).String()
+		}
+	}
+	return r.Notify, r.ORcpt
+}
+
+func (d *decisions) add(dec *policy.Decision, r spool.Rcpt) {
+	key := groupKey{d.m.sender, dec.Rewriting}
+	if dec.HasSender {
+		key.sender = dec.Sender
+	}
+	d.rcpts++
+	for i := range d.groups {
+		if i < 4 && d.groups[i].key == key {
+			d.groups[i].rcpts = append(d.groups[i].rcpts, r)
+			return
+		}
+	}
+	i, ok := d.index[key]
+	if !ok {
+		i = len(d.groups)
+		d.groups = append(d.groups, group{key: key})
+		if d.index == nil {
+			d.index = make(map[groupKey]int)
+		}
+		d.index[key] = i
+	}
+	d.groups[i].rcpts = append(d.groups[i].rcpts, r)
+}
+
+func why(pos shell.Position) string {
+	if pos.Line == 0 {
+		return pos.File
+	}
+	return pos.String()
+}
+
+// settle moves the message to where the decisions want it.
+func (d *decisions) settle(s *policy.Session) error {
+	w, m := d.w, d.m
+	switch {
+	case d.frozen != nil:
+		return w.setAside(m, spool.FreezerDir, d.frozen)
+	case d.waiting != nil:
+		return w.deferred(m, d.waiting)
+	case len(d.groups) == 0:
+		w.line(m, "discarded", 0)
+		return w.r.discard(m.job)
+	}
+	c := d.control()
+	if err := d.headers(s, c); err != nil {
+		return w.deferred(m, &policy.Decision{Status: "4.4.3", Text: rfc5322.OneLine(err.Error(), 500)})
+	}
+	if err := w.r.spool.Route(m.job.dir, c, w.scratch); err != nil {
+		return err
+	}
+	w.line(m, "routed", d.rcpts)
+	return nil
+}
+
+// control makes the control file, but for the headers.
+func (d *decisions) control() *spool.Control {
+	m := d.m
+	c := &spool.Control{
+		ID: m.ID, Size: m.Size, HeaderOffset: m.Header, BodyOffset: m.body, Arrival: m.Modified,
+		MessageID: rfc5322.OneLine(m.msgid, 998), Config: m.config,
+		Attr: spool.Attributes{
+			EnvID: m.Env.EnvID, Ret: m.Env.Ret, BodyType: m.Env.BodyType, SMTPUTF8: m.Env.SMTPUTF8,
+			RequireTLS: m.Env.RequireTLS, ErrorMsg: m.Env.ErrorMsg, AuthUser: m.Env.AuthUser,
+			Owner: strconv.Itoa(m.owner), Priority: m.Env.Priority,
+		},
+		Groups: make([]spool.Group, len(d.groups)),
+	}
+	for i := range d.groups {
+		g := &d.groups[i]
+		c.Groups[i] = spool.Group{Sender: m.hop(g.key.sender), Rcpts: g.rcpts}
+	}
+	return c
+}
+
+// hop is the sender as the scheduler sees it. The channel error is that of the
+// null sender, who gets no reports.
+func (m *message) hop(sender string) spool.Hop {
+	h := spool.Hop{Channel: policy.LocalChannel, User: sender, Privilege: m.owner}
+	switch {
+	case sender == "":
+		h.Channel = policy.ErrorChannel
+	case m.Env.External:
+		h.Channel = "smtp"
+	}
+	return h
+}
+
+func (w *worker) setAside(m *message, dir string, dec *policy.Decision) error {
+	if m.job.dir == dir {
+		return nil
+	}
+	if err := w.r.spool.SetAside(m.job.dir, dir, m.ID, dec.Text); err != nil {
+		return err
+	}
+	w.line(m, "frozen", 0)
+	return nil
+}
+
+// deferred puts the message to where it waits.
+func (w *worker) deferred(m *message, dec *policy.Decision) error {
+	w.log.Warn("deferred", "spoolid", string(m.ID), "from", m.sender, "dsn", dec.Status, "why", why(dec.Why), "err", dec.Text)
+	if m.job.dir != spool.DeferredDir {
+		if err := w.r.spool.SetAside(m.job.dir, spool.DeferredDir, m.ID, ""); err != nil {
+			return errors.Join(err)
+		}
+	}
+	return errDeferred
+}
+
+// log writes the line about a recipient.
+func (d *decisions) log(r *spool.Recipient, dec *policy.Decision) {
+	w := d.w
+	attrs := make([]any, 0, 24)
+	attrs = append(attrs, "spoolid", string(d.m.ID), "from", d.m.sender, "to", rfc5322.OneLine(r.Addr, 320))
+	switch dec.Action {
+	case policy.Deliver:
+		attrs = append(attrs, "action", "deliver", "channel", dec.Channel, "host", dec.Host, "user", rfc5322.OneLine(dec.User, 320))
+		if dec.HasSender {
+			attrs = append(attrs, "owner", dec.Sender)
+		}
+	default:
+		attrs = append(attrs, "action", dec.Action.String())
+		if dec.Status != "" {
+			attrs = append(attrs, "dsn", dec.Status)
+		}
+		if dec.Expanded {
+			attrs = append(attrs, "user", rfc5322.OneLine(dec.Address, 320))
+		}
+		attrs = append(attrs, "err", dec.Text)
+	}
+	w.log.Info("recipient", append(attrs, "why", why(dec.Why))...)
+	if w.buf.Len() > maxLogged {
+		w.flush()
+	}
+}
+
+// line writes the line about the message.
+func (w *worker) line(m *message, what string, rcpts int) {
+	w.log.Info(what, "spoolid", string(m.ID), "from", m.sender, "msgid", rfc5322.OneLine(m.msgid, 998), "size", m.Size,
+		"nrcpt", rcpts, "delay", w.r.now().Sub(m.ID.Time()).Round(1e6).String(), "config", m.config)
+}

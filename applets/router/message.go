@@ -1,0 +1,248 @@
+package router
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"strconv"
+
+	"zmailer/shellcfg/policy"
+	"zmailer/spool"
+	"zmailer/spool/rfc5322"
+)
+
+// A worker routes one message at a time and keeps its buffers.
+type worker struct {
+	r       *Router
+	log     *slog.Logger // to buf
+	buf     bytes.Buffer // log lines of the message in work
+	header  []byte
+	scratch []byte
+}
+
+func newWorker(r *Router) *worker {
+	w := &worker{r: r, header: make([]byte, 16<<10), scratch: make([]byte, 0, 16<<10)}
+	w.log = slog.New(slog.NewTextHandler(&w.buf, nil)).With("applet", "router")
+	return w
+}
+
+// reset forgets buffers that a panic may have left in disorder.
+func (w *worker) reset() {
+	w.header, w.scratch = make([]byte, 16<<10), make([]byte, 0, 16<<10)
+}
+
+// maxLogged is how much of the log of one message is kept before it is written.
+const maxLogged = 256 << 10
+
+// flush writes the lines of a message with one write.
+func (w *worker) flush() {
+	if w.buf.Len() == 0 {
+		return
+	}
+	// A log that cannot be written does not stop the mail.
+	_, _ = w.r.out.Write(w.buf.Bytes())
+	if w.buf.Cap() > 2*maxLogged {
+		w.buf = bytes.Buffer{}
+	}
+	w.buf.Reset()
+}
+
+// A message is a message in work.
+type message struct {
+	*spool.Message
+	job       job
+	owner     int  // uid of the submitter
+	trusted   bool // that he may say whom he likes to be
+	login     string
+	sender    string
+	msgid     string
+	fields    rfc5322.Header // as received; slices of the worker's buffer
+	body      int64          // offset in the file
+	oversized bool           // the header is larger than maxHeader
+	rcpts     []spool.Recipient
+	config    string
+}
+
+// route moves one message on. See doc.go for the ends; errDeferred and errors say
+// that there is more to do.
+func (w *worker) route(ctx context.Context, j job) error {
+	m, err := w.open(j)
+	if m == nil || err != nil {
+		return err
+	}
+	defer func() { m.Close() }() // read only
+	if !w.r.trust.has(m.Owner) {
+		copied, err := w.adopt(m.Message, j.dir)
+		if err != nil {
+			return err
+		}
+		m.Close()
+		m.Message = copied
+	}
+	if err := w.identify(m); err != nil {
+		var bad *badMessage
+		if errors.As(err, &bad) {
+			return w.postman(j, bad.why)
+		}
+		return err
+	}
+	p, release := w.r.policy.Acquire()
+	defer release()
+	ctx, cancel := context.WithTimeout(ctx, w.r.limits.time)
+	defer cancel()
+	return w.decide(ctx, p, m)
+}
+
+// open opens the message file and reads its header. A message that is nobody's
+// business any more gives neither a message nor an error.
+func (w *worker) open(j job) (*message, error) {
+	sm, err := spool.OpenMessage(w.r.spool.Path(j.dir, j.id), j.id)
+	var bad *spool.BadEnvelope
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil // taken by somebody else: an administrator, recovery
+	case errors.Is(err, spool.ErrNotRegular):
+		return nil, w.postman(j, err.Error())
+	case errors.As(err, &bad):
+		return nil, errors.Join(sm.Close(), w.postman(j, err.Error()))
+	case err != nil:
+		return nil, err
+	}
+	return &message{Message: sm, job: j}, nil
+}
+
+func (w *worker) postman(j job, why string) error {
+	if err := w.r.spool.SetAside(j.dir, spool.PostmanDir, j.id, why); err != nil {
+		return err
+	}
+	w.log.Error("set aside", "spoolid", string(j.id), "action", "postman", "err", rfc5322.OneLine(why, 500))
+	return nil
+}
+
+// badMessage is a message that nobody can say what to do with.
+type badMessage struct{ why string }
+
+func (e *badMessage) Error() string { return e.why }
+
+// identify finds out who sent the message to whom.
+func (w *worker) identify(m *message) error {
+	m.owner, m.trusted = m.Owner, true
+	if m.Env.Owner != "" {
+		uid, err := strconv.ParseUint(m.Env.Owner, 10, 31)
+		if err != nil {
+			return &badMessage{"owner line: not a uid"}
+		}
+		m.owner, m.trusted = int(uid), w.r.trust.has(int(uid))
+	}
+	if err := w.readHeader(m); err != nil {
+		return err
+	}
+	if err := w.findSender(m); err != nil {
+		return err
+	}
+	m.msgid = m.fields.Get("Message-ID")
+	m.rcpts = m.Env.To
+	if len(m.rcpts) == 0 {
+		m.rcpts = headerRecipients(m.fields)
+	}
+	return nil
+}
+
+// findSender takes the sender of the envelope, or else the login of the owner.
+func (w *worker) findSender(m *message) error {
+	if m.Env.HasFrom && (m.trusted || m.Env.External) {
+		a, err := rfc5322.ParseAddress(m.Env.From)
+		if err != nil {
+			return &badMessage{fmt.Sprintf("sender %q: %v", rfc5322.OneLine(m.Env.From, 200), err)}
+		}
+		m.sender = w.qualified(a).String()
+		return nil
+	}
+	u, found, err := w.r.policy.Users().LookupUID(m.owner)
+	if err != nil {
+		return &errRetry{fmt.Errorf("login of uid %d: %w", m.owner, err), 0}
+	}
+	m.login = u.Name
+	if !found {
+		m.login = "uid" + strconv.Itoa(m.owner) // better than losing the mail
+	}
+	if !m.Env.HasFrom {
+		m.sender = w.qualified(rfc5322.Address{Local: m.login}).String()
+		return nil
+	}
+	a, err := rfc5322.ParseAddress(m.Env.From)
+	if err != nil {
+		return &badMessage{fmt.Sprintf("sender %q: %v", rfc5322.OneLine(m.Env.From, 200), err)}
+	}
+	m.sender = w.qualified(a).String()
+	return nil
+}
+
+// qualified completes an address without a domain.
+func (w *worker) qualified(a rfc5322.Address) rfc5322.Address {
+	if a.Domain == "" && !a.IsNull() {
+		a.Domain = w.r.policy.Conf().MyDomain
+	}
+	return a
+}
+
+// maxHeader bounds the header of a message.
+const maxHeader = 1 << 20
+
+// readHeader reads the header into the worker's buffer, with one read for most.
+func (w *worker) readHeader(m *message) error {
+	want := m.Size - m.Header
+	for {
+		n := min(want, int64(len(w.header)))
+		if _, err := m.File.ReadAt(w.header[:n], m.Header); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		b := w.header[:n]
+		whole := n == want || bytes.Contains(b, []byte("\n\n")) || bytes.HasPrefix(b, []byte("\n"))
+		if !whole && len(w.header) < maxHeader {
+			w.header = make([]byte, min(2*len(w.header), maxHeader))
+			continue
+		}
+		fields, off, err := rfc5322.ParseHeader(b)
+		m.fields, m.body = fields, m.Header+int64(off)
+		// Without an empty line in sight the header may go on behind the buffer.
+		m.oversized = errors.Is(err, rfc5322.ErrTooLarge) || !whole && off == len(b)
+		return nil
+	}
+}
+
+// headerRecipients are the recipients of a message whose envelope names none.
+func headerRecipients(h rfc5322.Header) []spool.Recipient {
+	names := []string{"To", "Cc", "Bcc"}
+	if h.Has("Resent-To") || h.Has("Resent-Cc") || h.Has("Resent-Bcc") {
+		names = []string{"Resent-To", "Resent-Cc", "Resent-Bcc"}
+	}
+	var rcpts []spool.Recipient
+	for _, f := range h {
+		for _, name := range names {
+			if !f.Is(name) {
+				continue
+			}
+			list, _ := rfc5322.ParseList(f.Unfolded()) // what can be read of it
+			for _, mb := range list {
+				if !mb.IsNull() && len(rcpts) < spool.MaxRecipients {
+					rcpts = append(rcpts, spool.Recipient{Addr: mb.Address.String()})
+				}
+			}
+		}
+	}
+	return rcpts
+}
+
+// facts are what the policy may know.
+func (m *message) facts() *policy.Message {
+	return &policy.Message{
+		ID: string(m.ID), Sender: m.sender, Client: m.Env.Client, Helo: m.Env.Helo, AuthUser: m.Env.AuthUser,
+		Owner: m.owner, Size: m.Size, MessageID: m.msgid, Priority: m.Env.Priority,
+		External: m.Env.External, ErrorMsg: m.Env.ErrorMsg, Header: m.fields,
+	}
+}

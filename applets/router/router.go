@@ -1,0 +1,234 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"zmailer/shellcfg/policy"
+	"zmailer/spool"
+)
+
+// A Router routes the messages of one spool.
+type Router struct {
+	spool  *spool.Spool
+	policy *policy.Holder
+	log    *slog.Logger
+	out    io.Writer // where the lines of messages go, many with one write
+	queue  *queue
+	trust  *trust
+	limits limits
+	now    func() time.Time
+}
+
+// limits of a message.
+type limits struct {
+	hops   int           // Received fields
+	expiry time.Duration // of an address that cannot be routed
+	time   time.Duration // for all recipients of a message
+}
+
+var defaultLimits = limits{hops: 50, expiry: 5 * 24 * time.Hour, time: 5 * time.Minute}
+
+// rescan is how often router/ is read for messages that inotify did not tell of.
+const rescan = time.Minute
+
+// New returns a router. Lines about messages go to out.
+func New(s *spool.Spool, h *policy.Holder, log *slog.Logger, out io.Writer) (*Router, error) {
+	r := &Router{spool: s, policy: h, log: log, out: out, queue: newQueue(), limits: defaultLimits, now: time.Now}
+	conf := h.Conf()
+	if v := conf.Get("ROUTEREXPIRY"); v != "" {
+		d, err := time.ParseDuration(v + "h")
+		if err != nil || d <= 0 {
+			return nil, fmt.Errorf("ROUTEREXPIRY=%s: not a number of hours", v)
+		}
+		r.limits.expiry = d
+	}
+	var err error
+	r.trust, err = newTrust(conf, h.Users())
+	return r, err
+}
+
+// Run routes messages with n workers until ctx ends, and then finishes those it
+// is at. watcher tells of new ones.
+func (r *Router) Run(ctx context.Context, n int, watcher *spool.Watcher) error {
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() { r.work(ctx) })
+	}
+	wg.Go(func() { r.queue.clock(ctx) })
+	wg.Go(func() { r.watch(ctx, watcher) })
+	err := r.scanDeferred()
+	if err == nil {
+		err = r.rescan(ctx)
+	}
+	r.queue.end()
+	wg.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// rescan reads router/ now and then.
+func (r *Router) rescan(ctx context.Context) error {
+	tick := time.NewTicker(rescan)
+	defer tick.Stop()
+	for {
+		if err := r.scan(spool.RouterDir); err != nil {
+			r.log.Error("scan", "err", err)
+		}
+		if n, err := r.spool.Sweep(24 * time.Hour); err != nil {
+			r.log.Error("sweep", "err", err)
+		} else if n > 0 {
+			r.log.Info("unfinished submissions removed", "count", n)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (r *Router) scan(dir string) error {
+	var ids []spool.ID
+	err := spool.EachID(filepath.Join(r.spool.Root, dir), func(id spool.ID) error {
+		ids = append(ids, id)
+		return nil
+	})
+	sortIDs(ids)
+	for _, id := range ids {
+		r.queue.add(job{id: id, dir: dir})
+	}
+	return err
+}
+
+// scanDeferred tries what an earlier router deferred, after the new mail.
+func (r *Router) scanDeferred() error {
+	return spool.EachID(filepath.Join(r.spool.Root, spool.DeferredDir), func(id spool.ID) error {
+		r.later(job{id: id, dir: spool.DeferredDir}, time.Second)
+		return nil
+	})
+}
+
+// later has a message that is not in the queue tried after a while.
+func (r *Router) later(j job, wait time.Duration) {
+	q := r.queue
+	q.mu.Lock()
+	_, known := q.known[j.id]
+	q.known[j.id] = struct{}{}
+	q.mu.Unlock()
+	if !known {
+		q.retry(j, r.now().Add(wait))
+	}
+}
+
+// watch takes ids from inotify.
+func (r *Router) watch(ctx context.Context, w *spool.Watcher) {
+	for ctx.Err() == nil {
+		err := w.Next(ctx, func(id spool.ID) { r.queue.add(job{id: id, dir: spool.RouterDir}) })
+		switch {
+		case err == nil, ctx.Err() != nil:
+		case errors.Is(err, spool.ErrOverflow):
+			if err := r.scan(spool.RouterDir); err != nil {
+				r.log.Error("scan", "err", err)
+			}
+		default:
+			r.log.Error("watch: new mail is found by scanning only", "err", err)
+			return
+		}
+	}
+}
+
+// work routes messages one after the other.
+func (r *Router) work(ctx context.Context) {
+	w := newWorker(r)
+	for {
+		j, ok := r.queue.take()
+		if !ok {
+			return
+		}
+		r.settle(j, w.guarded(ctx, j))
+		w.flush()
+	}
+}
+
+// errRetry is for messages that stay where they are and are tried again.
+type errRetry struct {
+	err  error
+	wait time.Duration
+}
+
+func (e *errRetry) Error() string { return e.err.Error() }
+func (e *errRetry) Unwrap() error { return e.err }
+
+// errDeferred says that the message is in deferred/.
+var errDeferred = errors.New("deferred")
+
+// settle decides what comes after an attempt.
+func (r *Router) settle(j job, err error) {
+	var panicked *panicError
+	switch {
+	case err == nil:
+		r.queue.done(j.id)
+	case errors.Is(err, errDeferred):
+		j.dir = spool.DeferredDir
+		wait := backOff(j.attempts)
+		j.attempts++
+		r.queue.retry(j, r.now().Add(wait))
+	case errors.As(err, &panicked) && j.panics+1 >= maxPanics:
+		r.giveUp(j, panicked)
+	case errors.As(err, &panicked):
+		j.panics++
+		r.log.Error("panic", "spoolid", string(j.id), "err", panicked, "stack", string(panicked.stack))
+		r.queue.retry(j, r.now().Add(time.Second))
+	default:
+		r.log.Error("message stays", "spoolid", string(j.id), "err", err)
+		r.queue.retry(j, r.now().Add(10*time.Second))
+	}
+}
+
+// maxPanics is how often a message may crash the router before it is set aside.
+const maxPanics = 3
+
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+func (r *Router) giveUp(j job, p *panicError) {
+	why := fmt.Sprintf("routing crashed %d times\n%v\n%s", maxPanics, p.value, p.stack)
+	if err := r.spool.SetAside(j.dir, spool.PostmanDir, j.id, why); err != nil {
+		r.log.Error("message stays", "spoolid", string(j.id), "err", err)
+		r.queue.retry(j, r.now().Add(time.Hour))
+		return
+	}
+	r.log.Error("set aside", "spoolid", string(j.id), "action", "postman", "err", p, "stack", string(p.stack))
+	r.queue.done(j.id)
+}
+
+// guarded routes a message and turns a panic into an error.
+func (w *worker) guarded(ctx context.Context, j job) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{v, debug.Stack()}
+			w.reset()
+		}
+	}()
+	return w.route(ctx, j)
+}
+
+// discard removes a message that no recipient is left of.
+func (r *Router) discard(j job) error {
+	return os.Remove(r.spool.Path(j.dir, j.id))
+}

@@ -1,0 +1,359 @@
+package router
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"zmailer/shellcfg"
+	"zmailer/shellcfg/policy"
+	"zmailer/shellcfg/users"
+	"zmailer/spool"
+)
+
+// site is a spool with a configuration and a router that does not run yet.
+type site struct {
+	t     testing.TB
+	dir   string
+	spool *spool.Spool
+	r     *Router
+	log   *syncBuffer
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// newSite makes a site from configuration files by name; %d in them is the
+// directory.
+func newSite(t testing.TB, files map[string]string) *site {
+	t.Helper()
+	st := &site{t: t, dir: t.TempDir(), log: new(syncBuffer)}
+	id := fmt.Sprint(os.Getuid())
+	all := map[string]string{
+		"zmailer.conf": "POSTOFFICE=%d/spool\nHOSTNAME=mail.example.org\nMYDOMAIN=example.org\nSPOOLSYNC=none\n",
+		"db/users":     "joe " + id + " " + id + " %d/joe\nann " + id + " " + id + " %d/ann\nroot 0 0 /nonexistent\n",
+		"db/aliases":   "both: joe, ann@remote.example\nlist: joe, x@remote.example\nowner-list: ann\n",
+	}
+	for name, text := range files {
+		all[name] = text
+	}
+	for name, text := range all {
+		path := filepath.Join(st.dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "%d", st.dir)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := spool.Create(filepath.Join(st.dir, "spool"), false); err != nil {
+		t.Fatal(err)
+	}
+	st.start()
+	return st
+}
+
+func (st *site) start() {
+	t := st.t
+	conf, err := shellcfg.LoadConf(filepath.Join(st.dir, "zmailer.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.spool, err = conf.OpenSpool(); err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(st.log, nil))
+	u := users.New(users.Sources{Virtual: conf.Path("db/users"), Interval: time.Nanosecond})
+	h, err := policy.NewHolder(context.Background(), policy.Config{Conf: conf, Log: log, Users: u})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	if st.r, err = New(st.spool, h, log, st.log); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (st *site) submit(env *spool.Envelope, msg string) spool.ID {
+	st.t.Helper()
+	id, err := st.spool.SubmitMessage(context.Background(), env, strings.NewReader(msg))
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	return id
+}
+
+func (st *site) route(id spool.ID) error {
+	return st.routeFrom(job{id: id, dir: spool.RouterDir})
+}
+
+func (st *site) routeFrom(j job) error {
+	w := newWorker(st.r)
+	defer w.flush()
+	return w.guarded(context.Background(), j)
+}
+
+// control routes a message and returns its control file.
+func (st *site) control(env *spool.Envelope, msg string) *spool.Control {
+	st.t.Helper()
+	id := st.submit(env, msg)
+	if err := st.route(id); err != nil {
+		st.t.Fatal(err)
+	}
+	return st.read(id)
+}
+
+func (st *site) read(id spool.ID) *spool.Control {
+	st.t.Helper()
+	c, err := spool.ReadControl(st.spool.ControlPath(id))
+	if err != nil {
+		st.t.Fatalf("%v\n%s", err, st.log)
+	}
+	return c
+}
+
+func (st *site) in(dir string, id spool.ID) bool {
+	_, err := os.Lstat(st.spool.Path(dir, id))
+	return err == nil
+}
+
+// rcpts writes the recipients of a control file in one line.
+func rcpts(c *spool.Control) string {
+	var out []string
+	for _, g := range c.Groups {
+		out = append(out, "["+g.Sender.User+"]")
+		for _, r := range g.Rcpts {
+			out = append(out, fmt.Sprintf("%s %s %s", r.Channel, r.Host, r.User))
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+func to(addrs ...string) *spool.Envelope {
+	env := &spool.Envelope{External: true, HasFrom: true, From: "sender@remote.example", RcvdFrom: "client.example ([192.0.2.7])", With: "ESMTP"}
+	for _, a := range addrs {
+		env.To = append(env.To, spool.Recipient{Addr: a})
+	}
+	return env
+}
+
+const plainMessage = "From: sender@remote.example\nTo: joe@example.org\nSubject: x\n\nbody\n"
+
+func TestRoute(t *testing.T) {
+	st := newSite(t, nil)
+	for _, tt := range []struct{ name, to, want string }{
+		{"local", "joe@example.org", "[sender@remote.example]; local joe joe@example.org"},
+		{"remote", "x@far.example", "[sender@remote.example]; smtp far.example x@far.example"},
+		{"alias", "both@example.org", "[sender@remote.example]; local joe joe@example.org; smtp remote.example ann@remote.example"},
+		{"list", "list@example.org", "[owner-list@example.org]; local joe joe@example.org; smtp remote.example x@remote.example"},
+		{"unknown", "no@example.org", "[sender@remote.example]; error 5.1.1 no@example.org no such user here"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := st.control(to(tt.to), plainMessage)
+			if got := rcpts(c); got != tt.want {
+				t.Errorf("got %s\nwant %s", got, tt.want)
+			}
+			if c.Groups[0].Rcpts[0].Why == "" || !strings.Contains(c.Groups[0].Rcpts[0].Why, ".cf:") {
+				t.Errorf("why: %q", c.Groups[0].Rcpts[0].Why)
+			}
+		})
+	}
+}
+
+func TestHeader(t *testing.T) {
+	st := newSite(t, nil)
+	for _, tt := range []struct {
+		name string
+		env  *spool.Envelope
+		msg  string
+		want []string // lines in this order; a leading ! is for a line that must not be there
+	}{
+		{"external", to("joe@example.org"), "Return-Path: <x@y>\nBcc: secret@x\nFrom: sender\nSubject:  odd   spaces\n\nbody\n", []string{
+			"Received: from client.example ([192.0.2.7])\n\tby mail.example.org (ZMailer) with ESMTP id ID\n\tfor <joe@example.org>;\n\tDATE\n",
+			"From: sender\n", "Subject:  odd   spaces\n\n", "!Return-Path", "!Bcc", "!Message-ID", "!Date:",
+		}},
+		{"local", &spool.Envelope{HasFrom: true, From: "joe", FullName: "Joe Doe", To: []spool.Recipient{{Addr: "ann"}}}, "Subject: x\nTo: ann\nBcc: b@c\n\nbody\n", []string{
+			"Received: by mail.example.org (ZMailer, from userid UID)\n\tid ID\n\tfor <ann>;\n\tDATE\n", "Subject: x\n", "To: ann@example.org\n",
+			"Date: DATE\n", "Message-ID: <ID@mail.example.org>\n", "From: Joe Doe <joe@example.org>\n\n", "!Bcc",
+		}},
+		{"signed", &spool.Envelope{HasFrom: true, From: "joe", To: []spool.Recipient{{Addr: "ann"}}}, "DKIM-Signature: v=1\nFrom: joe\nTo: ann\n\nbody\n", []string{
+			"From: joe\n", "To: ann\n",
+		}},
+		{"no recipients in header", &spool.Envelope{HasFrom: true, From: "joe", To: []spool.Recipient{{Addr: "ann"}}}, "\nbody\n", []string{
+			"To: undisclosed-recipients:;\n\n",
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := st.control(tt.env, tt.msg)
+			h := normal(string(c.Groups[0].Header), c)
+			rest := h
+			for _, want := range tt.want {
+				if absent, not := strings.CutPrefix(want, "!"); not {
+					if strings.Contains(h, absent) {
+						t.Errorf("%q is in\n%s", absent, h)
+					}
+					continue
+				}
+				_, after, ok := strings.Cut(rest, want)
+				if !ok {
+					t.Fatalf("%q is not in\n%s", want, rest)
+				}
+				rest = after
+			}
+			body, err := os.ReadFile(st.spool.QueuePath(c.ID))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := string(body[c.BodyOffset:]); got != "body\n" {
+				t.Errorf("body %q", got)
+			}
+		})
+	}
+}
+
+// normal replaces what differs from run to run.
+func normal(s string, c *spool.Control) string {
+	s = strings.ReplaceAll(s, string(c.ID), "ID")
+	s = strings.ReplaceAll(s, c.Arrival.Local().Format("Mon, 2 Jan 2006 15:04:05 -0700"), "DATE")
+	s = strings.ReplaceAll(s, c.Arrival.Local().Format("Mon, 02 Jan 2006 15:04:05 -0700"), "DATE")
+	return strings.ReplaceAll(s, fmt.Sprintf("userid %d", os.Getuid()), "userid UID")
+}
+
+func TestHeaderRecipients(t *testing.T) {
+	st := newSite(t, nil)
+	c := st.control(&spool.Envelope{HasFrom: true, From: "joe"}, "To: Ann <ann>, x@remote.example\nCc: joe\nBcc: y@remote.example\n\n")
+	if got, want := rcpts(c), "[joe@example.org]; local ann ann@example.org; smtp remote.example x@remote.example; local joe joe@example.org; smtp remote.example y@remote.example"; got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	c = st.control(&spool.Envelope{HasFrom: true, From: "joe"}, "Subject: nobody\n\n")
+	if got, want := rcpts(c), "[joe@example.org]; error 5.1.3 undisclosed-recipients message names no recipient"; got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+func TestLoop(t *testing.T) {
+	st := newSite(t, nil)
+	c := st.control(to("joe@example.org"), strings.Repeat("Received: from a by b; now\n", 50)+"\nbody\n")
+	if got, want := rcpts(c), "[sender@remote.example]; error 5.4.6 joe@example.org mail loop: message has passed 50 hosts"; got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+func TestSetAside(t *testing.T) {
+	st := newSite(t, map[string]string{"router.cf": `. cf/router.cf
+process() {
+	case $(header Subject) in
+	freeze) freeze 'as told' ;;
+	discard) discard ;;
+	loop) while :; do :; done ;;
+	defer) defer 4.7.1 later ;;
+	esac
+}`})
+	for _, tt := range []struct{ subject, dir string }{
+		{"freeze", spool.FreezerDir},
+		{"discard", ""},
+		{"loop", spool.DeferredDir},
+		{"defer", spool.DeferredDir},
+	} {
+		id := st.submit(to("joe@example.org"), "Subject: "+tt.subject+"\n\n")
+		err := st.route(id)
+		if (tt.dir == spool.DeferredDir) != errors.Is(err, errDeferred) {
+			t.Errorf("%s: %v", tt.subject, err)
+		}
+		if tt.dir != "" && !st.in(tt.dir, id) || st.in(spool.RouterDir, id) {
+			t.Errorf("%s: not in %s", tt.subject, tt.dir)
+		}
+	}
+	if !strings.Contains(st.log.String(), "router.cf:6") {
+		t.Errorf("no position of the endless loop in the log:\n%s", st.log)
+	}
+	if err := os.WriteFile(st.spool.Path(spool.RouterDir, "0000000000000001"), []byte("nonsense\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.route("0000000000000001"); err != nil || !st.in(spool.PostmanDir, "0000000000000001") {
+		t.Errorf("bad envelope: %v", err)
+	}
+	if err := os.Symlink("/etc/passwd", st.spool.Path(spool.RouterDir, "0000000000000002")); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.route("0000000000000002"); err != nil || !st.in(spool.PostmanDir, "0000000000000002") {
+		t.Errorf("symbolic link: %v", err)
+	}
+}
+
+func TestDeferredExpires(t *testing.T) {
+	st := newSite(t, map[string]string{"router.cf": ". cf/router.cf\nrelation -t text -f %d/missing gone\nelsewhere() { gone \"$2\"; reject 5.1.2 'no such place'; }\n"})
+	id := st.submit(to("joe@example.org", "x@far.example"), plainMessage)
+	if err := st.route(id); !errors.Is(err, errDeferred) {
+		t.Fatalf("%v\n%s", err, st.log)
+	}
+	j := job{id: id, dir: spool.DeferredDir}
+	if err := st.routeFrom(j); !errors.Is(err, errDeferred) || !st.in(spool.DeferredDir, id) {
+		t.Fatal(err)
+	}
+	st.r.now = func() time.Time { return time.Now().Add(6 * 24 * time.Hour) }
+	if err := st.routeFrom(j); err != nil {
+		t.Fatal(err)
+	}
+	if got := rcpts(st.read(id)); !strings.HasPrefix(got, "[sender@remote.example]; local joe joe@example.org; error 5.4.7 x@far.example address could not be looked up for too long: gone: ") {
+		t.Error(got)
+	}
+}
+
+func TestRun(t *testing.T) {
+	st := newSite(t, nil)
+	before := st.submit(to("joe@example.org"), plainMessage)
+	w, err := st.spool.WatchRouter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- st.r.Run(ctx, 2, w) }()
+	ids := []spool.ID{before}
+	for range 20 {
+		ids = append(ids, st.submit(to("joe@example.org"), plainMessage))
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for _, id := range ids {
+		for {
+			if c, err := spool.ReadControl(st.spool.ControlPath(id)); err == nil && c.Complete {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s was not routed\n%s", id, st.log)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(st.log.String(), "msg=routed"); n != len(ids) {
+		t.Errorf("%d messages routed, want %d", n, len(ids))
+	}
+}

@@ -1,0 +1,174 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"zmailer/shellcfg"
+	"zmailer/shellcfg/resolver"
+	"zmailer/shellcfg/users"
+)
+
+// checkEvery is how often a holder looks whether its configuration has changed.
+const checkEvery = 2 * time.Second
+
+// loadTime bounds the loading of a configuration.
+const loadTime = time.Minute
+
+// A Holder has the current version of a policy and puts a new one in its place
+// when the files change. It is safe for concurrent use.
+type Holder struct {
+	cfg Config
+
+	mu      sync.Mutex
+	current *version
+	failed  *Policy // the newest version, if it did not load
+}
+
+// version counts who uses a policy, to close it when the last one is done.
+type version struct {
+	policy *Policy
+	users  int
+	old    bool
+}
+
+// NewHolder loads the configuration for the first time.
+func NewHolder(ctx context.Context, c Config) (*Holder, error) {
+	if c.DNS == nil {
+		dns, err := resolver.New(resolver.Config{Log: c.Log})
+		if err != nil {
+			return nil, fmt.Errorf("resolver: %w", err)
+		}
+		c.DNS = dns // the cache outlives a version
+	}
+	if c.Users == nil {
+		src := users.System(c.Conf.Path("db/users"))
+		src.Log = c.Log
+		c.Users = users.New(src)
+	}
+	p, err := Load(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &Holder{cfg: c, current: &version{policy: p}}, nil
+}
+
+// Users are the local users, by whom all versions are asked.
+func (h *Holder) Users() *users.Users { return h.cfg.Users }
+
+// Conf is the zmailer.conf of the current version.
+func (h *Holder) Conf() *shellcfg.Conf {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.current.policy.conf
+}
+
+// Acquire returns the current version for the time until release is called.
+func (h *Holder) Acquire() (p *Policy, release func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v := h.current
+	v.users++
+	return v.policy, func() { h.release(v) }
+}
+
+func (h *Holder) release(v *version) {
+	h.mu.Lock()
+	v.users--
+	last := v.old && v.users == 0
+	h.mu.Unlock()
+	if last {
+		h.close(v.policy)
+	}
+}
+
+func (h *Holder) close(p *Policy) {
+	if err := p.Close(); err != nil {
+		p.log.Error("close configuration", "config", p.Version, "err", err)
+	}
+}
+
+// Reload loads the configuration anew, zmailer.conf included. If that fails the
+// current version goes on.
+func (h *Holder) Reload(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, loadTime)
+	defer cancel()
+	conf, err := shellcfg.LoadConf(h.cfg.Conf.File)
+	if err != nil {
+		return err
+	}
+	c := h.cfg
+	c.Conf = conf
+	p, err := load(ctx, c)
+	h.mu.Lock()
+	if err != nil {
+		h.failed = p
+		h.mu.Unlock()
+		return err
+	}
+	v := h.current
+	h.current, h.failed = &version{policy: p}, nil
+	v.old = true
+	unused := v.users == 0
+	h.mu.Unlock()
+	if unused {
+		h.close(v.policy)
+	}
+	return nil
+}
+
+// changed tells whether files differ from the newest version, good or bad.
+func (h *Holder) changed() bool {
+	h.mu.Lock()
+	p := h.current.policy
+	if h.failed != nil {
+		p = h.failed
+	}
+	h.mu.Unlock()
+	return p.Changed()
+}
+
+// Watch reloads the configuration when it changes, until the context ends. The
+// outcome is logged.
+func (h *Holder) Watch(ctx context.Context) {
+	tick := time.NewTicker(checkEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if h.changed() {
+			h.ReloadLogged(ctx)
+		}
+	}
+}
+
+// ReloadLogged is Reload for those who can only tell the log.
+func (h *Holder) ReloadLogged(ctx context.Context) {
+	old := h.version()
+	switch err := h.Reload(ctx); {
+	case errors.Is(err, context.Canceled):
+	case err != nil:
+		h.cfg.Log.Error("configuration does not load, the old one goes on", "config", old, "err", err)
+	default:
+		h.cfg.Log.Info("configuration loaded", "config", h.version())
+	}
+}
+
+func (h *Holder) version() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.current.policy.Version
+}
+
+// Close closes the current version.
+func (h *Holder) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.current.policy.Close()
+}
