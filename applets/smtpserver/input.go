@@ -30,7 +30,14 @@ var (
 	errLongLine = errors.New("line too long")
 )
 
-var errFlood = errors.New("endless line")
+// What ends the session.
+var (
+	errFlood       = errors.New("endless line")
+	errClientHello = errors.New("TLS on a port for plain text")
+)
+
+// clientHello is the first octet of a TLS connection. It begins no command.
+const clientHello = 0x16
 
 var messageBuffers = sync.Pool{New: func() any { return new([messageBuffer]byte) }}
 
@@ -110,6 +117,9 @@ func (in *input) release() {
 // skipped.
 func (in *input) line(limit int) ([]byte, error) {
 	for seen := 0; ; {
+		if in.r < in.w && in.buf[in.r] == clientHello {
+			return nil, errClientHello
+		}
 		if i := bytes.IndexByte(in.buf[in.r+seen:in.w], '\n'); i >= 0 {
 			line := in.buf[in.r : in.r+seen+i+1]
 			in.r += len(line)

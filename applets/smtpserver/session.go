@@ -70,6 +70,7 @@ type conn interface {
 
 var (
 	errShutdown = errors.New("server shuts down")
+	errDone     = errors.New("the last reply has been made")
 	errSlow     = errors.New("message comes too slowly")
 )
 
@@ -79,7 +80,7 @@ func (s *session) run() {
 	s.timeout = s.cfg.limits.command
 	if s.connect() {
 		for !s.done {
-			if err := s.next(); err != nil {
+			if err := s.next(); err != nil && !errors.Is(err, errDone) {
 				s.fail(err)
 				return
 			}
@@ -115,7 +116,7 @@ func (s *session) next() error {
 func (s *session) beforeRead() error {
 	s.settle()
 	if s.done {
-		return io.EOF
+		return errDone // a recipient was one too many
 	}
 	if err := s.renew(); err != nil {
 		return err
@@ -232,6 +233,8 @@ func (s *session) fail(err error) {
 		s.farewell("4.4.2 " + s.cfg.conf.Hostname + " Error: message comes too slowly")
 	case errors.Is(err, errTooBig):
 		s.reply(552, smtp.EnhancedCode{5, 3, 4}, "Message is too big")
+	case errors.Is(err, errClientHello):
+		s.farewell("5.5.2 " + s.cfg.conf.Hostname + " Error: TLS spoken on a port for plain text, use STARTTLS")
 	case errors.Is(err, errFlood):
 		s.farewell("4.7.0 " + s.cfg.conf.Hostname + " Error: line too long")
 	case errors.Is(err, io.EOF) && !s.mail.active && s.accepted > 0:

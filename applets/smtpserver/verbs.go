@@ -26,9 +26,6 @@ func (s *session) command(line []byte) error {
 		s.settle() // all other commands build on what became of the recipients
 	}
 	switch {
-	case s.tls == nil && len(line) > 1 && line[0] == 0x16 && line[1] == 3:
-		s.farewell("5.5.2 " + s.cfg.conf.Hostname + " Error: TLS spoken on a port for plain text, use STARTTLS")
-		return nil
 	case foreign(verb):
 		s.farewell("5.5.2 " + s.cfg.conf.Hostname + " Error: this is SMTP")
 		return nil
