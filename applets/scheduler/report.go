@@ -100,11 +100,19 @@ func owedKind(r *spool.Rcpt) spool.ReportKind {
 	default:
 		return 0
 	}
-	if strings.ContainsRune(r.Reported, rune(kind)) || !dsn.WantsReport(r.Notify, want) {
+	if strings.ContainsRune(r.Reported, rune(kind)) || !dsn.WantsReport(r.Notify, want) || r.State == spool.Done && passedOn(r) {
 		return 0
 	}
 	return kind
 }
+
+// relayedOnly is the status of a recipient that was given to a host which will not
+// report success itself: RFC 3886.
+const relayedOnly = "2.1.9"
+
+// passedOn says that another host has taken over the duty to report success: it
+// knows RFC 3461, or the agent would have said otherwise.
+func passedOn(r *spool.Rcpt) bool { return r.Last.Remote && r.Last.Status != relayedOnly }
 
 // owed makes the reports about finished recipients and returns their events.
 func (r *reporter) owed(q *Queue, c *spool.Control) (events []byte, err error) {

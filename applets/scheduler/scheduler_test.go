@@ -231,7 +231,9 @@ var notifyRows = []struct {
 	{"DELAY", dsn.Perm("5.1.1", "no"), false},
 	{"SUCCESS,FAILURE", dsn.Success("2.0.0", "ok"), true},
 	{"SUCCESS,FAILURE,DELAY", dsn.Perm("5.1.1", "no"), true},
-	{"SUCCESS", dsn.Result{Action: dsn.Expanded, Text: "passed on"}, false},
+	{"SUCCESS", dsn.Result{Action: dsn.OK, Status: "2.0.0", Remote: true, Text: "250 ok"}, false},
+	{"SUCCESS", dsn.Result{Action: dsn.OK, Status: "2.1.9", Remote: true, Text: "250 ok"}, true},
+	{"SUCCESS", dsn.Result{Action: dsn.Expanded, Text: "sent to others"}, false},
 }
 
 func TestNotify(t *testing.T) {
