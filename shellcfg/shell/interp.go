@@ -230,53 +230,6 @@ func (in *interp) lookupVar(name string) (string, bool) {
 	return "", false
 }
 
-// scope is what a subshell gives back when it ends.
-type scope struct {
-	epoch                      uint32
-	journal, funcs, locals     int
-	args                       []string
-	optind                     optState
-	errexit, nounset, pipefail bool
-	loops                      int
-}
-
-func (in *interp) enter() scope {
-	sc := scope{in.epoch, len(in.journal), len(in.funcJournal), len(in.locals), in.args, in.optind,
-		in.errexit, in.nounset, in.pipefail, in.loops}
-	in.lastEpoch++
-	in.epoch = in.lastEpoch
-	in.loops = 0
-	return sc
-}
-
-// leave rolls the subshell back. Only a fatal error goes on beyond it.
-func (in *interp) leave(sc scope) {
-	in.rollback(sc.journal, sc.funcs)
-	for i := sc.locals; i < len(in.locals); i++ {
-		in.locals[i].v = variable{}
-	}
-	in.locals = in.locals[:sc.locals]
-	in.epoch, in.args, in.optind, in.loops = sc.epoch, sc.args, sc.optind, sc.loops
-	in.errexit, in.nounset, in.pipefail = sc.errexit, sc.nounset, sc.pipefail
-	if in.flow != flowAbort {
-		in.flow = flowNone
-	}
-}
-
-func (in *interp) rollback(journal, funcs int) {
-	for i := len(in.journal) - 1; i >= journal; i-- {
-		s := &in.journal[i]
-		in.vars[s.slot] = s.v
-		s.v = variable{}
-	}
-	in.journal = in.journal[:journal]
-	for i := len(in.funcJournal) - 1; i >= funcs; i-- {
-		in.funcs[in.funcJournal[i].slot] = in.funcJournal[i].f
-		in.funcJournal[i].f = nil
-	}
-	in.funcJournal = in.funcJournal[:funcs]
-}
-
 // callFunc runs a function with args as its positional parameters.
 func (in *interp) callFunc(f *function, args []string, from *Position) int {
 	if len(in.frames) >= in.prog.opts.Depth {

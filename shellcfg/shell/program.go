@@ -1,16 +1,12 @@
 package shell
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sort"
 	"sync"
-
-	"mvdan.cc/sh/v3/syntax"
 )
 
 // Program is one loaded version of a configuration. It never changes after
@@ -101,85 +97,6 @@ func newLoader(ctx context.Context, opts Options, name string) (*interp, error) 
 	}
 	in.begin()
 	return in, nil
-}
-
-func (in *interp) loadFile(name string, src io.Reader) error {
-	text, err := readSource(name, src)
-	if err != nil {
-		return &Error{Pos: Position{File: name}, Err: err}
-	}
-	body, err := in.compile(name, Position{File: name, Line: 1, Col: 1}, text)
-	if err != nil {
-		return err
-	}
-	body.run(in)
-	in.stdout.flush()
-	in.stderr.flush()
-	if in.err != nil {
-		return in.err
-	}
-	if in.flow == flowExit && in.status != 0 {
-		return &Error{Pos: *in.pos, Err: fmt.Errorf("exit with status %d", in.status)}
-	}
-	in.flow = flowNone
-	return nil
-}
-
-// MaxSource bounds one file. The parser recurses for every nested construct,
-// and this is what keeps the worst of files within the stack.
-const MaxSource = 128 << 10
-
-func readSource(name string, src io.Reader) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(src, MaxSource+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	if len(text) > MaxSource {
-		return nil, fmt.Errorf("larger than %d bytes: split it and source the parts, or use a table for data", MaxSource)
-	}
-	return text, nil
-}
-
-// compile parses and compiles text; base is the position of its first byte.
-func (in *interp) compile(name string, base Position, text []byte) (node, error) {
-	f, err := parse(name, text)
-	if err != nil {
-		return nil, syntaxError(name, base, err)
-	}
-	c := &compiler{in: in, file: name, base: base}
-	body := c.file0(f)
-	if c.err != nil {
-		return nil, c.err
-	}
-	return body, nil
-}
-
-// parse guards against a parser that gives up by panicking: a configuration
-// file must never take the daemon down.
-func parse(name string, text []byte) (f *syntax.File, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("the parser failed: %v", r)
-		}
-	}()
-	return syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(bytes.NewReader(text), name)
-}
-
-func syntaxError(name string, base Position, err error) error {
-	e := &Error{Pos: base, Err: err}
-	var pe syntax.ParseError
-	var le syntax.LangError
-	switch {
-	case errors.As(err, &pe):
-		e.Pos.Line += int(pe.Pos.Line()) - 1
-		e.Pos.Col = int(pe.Pos.Col())
-		e.Err = errors.New(pe.Text)
-	case errors.As(err, &le):
-		e.Pos.Line += int(le.Pos.Line()) - 1
-		e.Pos.Col = int(le.Pos.Col())
-		e.Err = fmt.Errorf("%s is not in this language", le.Feature)
-	}
-	return e
 }
 
 func (p *Program) defineCommand(name string, cmd Command) {

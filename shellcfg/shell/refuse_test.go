@@ -126,6 +126,7 @@ var fatal = []struct{ script, want string }{
 	{"shopt -s nullglob", "shopt"},
 	{"return 1", "return: not in a function"},
 	{"break", "only meaningful in a loop"},
+	{"for i in 1; do (break); done", "only meaningful in a loop"},
 	{"for i in 1; do break 0; done", "out of range"},
 	{"exit abc", "numeric"},
 	{"local x", "local: can only"},
