@@ -56,6 +56,9 @@ func (in *interp) program(argv []string) int {
 	pos := in.pos
 	began := time.Now()
 	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) { // it left something behind that holds its output open
+		err = errors.Join(err, cmd.Cancel())
+	}
 	st := in.programStatus(argv[0], cmd, err)
 	if t := in.trace; t != nil && t.Command != nil {
 		t.Command(*pos, argv[0], argv[1:], st, time.Since(began))

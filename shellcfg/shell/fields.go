@@ -127,7 +127,7 @@ func (in *interp) joinChar() string {
 
 // split adds s to the fields, cutting at IFS (POSIX XCU 2.6.5).
 func (f *fields) split(in *interp, s string) {
-	if s == "" {
+	if s == "" || !in.charge(len(s)) {
 		return
 	}
 	class := in.ifsClass()
@@ -158,9 +158,6 @@ func (f *fields) split(in *interp, s string) {
 		start = i
 	}
 	f.piece(s[start:])
-	if len(f.out) > 1000 {
-		in.charge(len(s))
-	}
 }
 
 func (f *fields) piece(s string) {

@@ -321,8 +321,8 @@ func (in *interp) fatal(err error) {
 		return
 	}
 	var e *Error
-	if errors.As(err, &e) && len(in.frames) == 0 {
-		in.err = e
+	if errors.As(err, &e) { // text that eval or source could not compile
+		in.err = &Error{Pos: e.Pos, Stack: in.stack(), Err: e.Err}
 		return
 	}
 	in.err = &Error{Pos: *in.pos, Stack: in.stack(), Err: err}

@@ -218,6 +218,9 @@ func (p *paramPart) scalar(in *interp) (s string, alt bool) {
 	if !set && !p.length { // even ${x/#/y} makes nothing of it
 		return "", false
 	}
+	if !in.charge(len(s)) {
+		return "", false
+	}
 	if p.length {
 		return itoa(utf8.RuneCountInString(s)), false
 	}

@@ -61,9 +61,13 @@ func (n *redirected) run(in *interp) int {
 func (r *redirect) open(in *interp) interface{ Close() error } {
 	switch r.op {
 	case redirHere:
-		in.stdin = &input{buf: []byte(r.word.text(in))}
+		s := r.word.text(in)
+		in.charge(len(s))
+		in.stdin = &input{buf: []byte(s)}
 	case redirHereString:
-		in.stdin = &input{buf: []byte(r.word.text(in) + "\n")}
+		s := r.word.text(in)
+		in.charge(len(s))
+		in.stdin = &input{buf: append([]byte(s), '\n')}
 	case redirIn:
 		return r.openRead(in, r.word.text(in))
 	case redirDup:

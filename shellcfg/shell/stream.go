@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 )
 
 // sinkKind is where output goes.
@@ -214,10 +215,12 @@ func (i *input) line(limit int, delim byte) (s []byte, ok bool, err error) {
 
 // fill reads more, keeping what has not been consumed.
 func (i *input) fill() error {
-	rest := append([]byte(nil), i.buf[i.off:]...)
-	chunk := make([]byte, 4096)
-	n, err := i.r.Read(chunk)
-	i.buf, i.off = append(rest, chunk[:n]...), 0
+	if i.off > 0 {
+		i.buf, i.off = i.buf[:copy(i.buf, i.buf[i.off:])], 0
+	}
+	i.buf = slices.Grow(i.buf, 4096)
+	n, err := i.r.Read(i.buf[len(i.buf):cap(i.buf)])
+	i.buf = i.buf[:len(i.buf)+n]
 	if err == io.EOF {
 		i.eof = true
 		return nil
