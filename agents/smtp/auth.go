@@ -1,0 +1,172 @@
+package smtp
+
+import (
+	"bufio"
+	"crypto/hmac"
+	"crypto/md5"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"zmailer/spool/dsn"
+)
+
+// credentials are a user and password for a destination.
+type credentials struct {
+	user, password string
+}
+
+const maxCredFile = 1 << 20
+
+// readCredentials looks up the credentials for a target in the file of option
+// -A. Each line is "HOST USER PASSWORD", separated by blanks; the password goes
+// to the end of the line. HOST is the destination as the job names it, the name
+// of the host, or "*". Empty lines and those that begin with "#" are comments.
+//
+// A file that others can read is an error: its passwords are not secret.
+func readCredentials(path string, t *target) (*credentials, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !st.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	case st.Mode().Perm()&0o077 != 0:
+		return nil, fmt.Errorf("%s can be read by others (mode %04o, want 0600)", path, st.Mode().Perm())
+	case st.Size() > maxCredFile:
+		return nil, fmt.Errorf("%s is too large", path)
+	}
+	return findCredentials(f, path, t)
+}
+
+func findCredentials(f *os.File, path string, t *target) (*credentials, error) {
+	var found *credentials
+	rank := 0
+	lines := bufio.NewScanner(f)
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		host, rest := cutBlank(line)
+		user, password := cutBlank(rest)
+		if password == "" {
+			return nil, fmt.Errorf("%s:%d: want HOST USER PASSWORD", path, n)
+		}
+		if r := t.rank(host); r > rank {
+			rank, found = r, &credentials{user, password}
+		}
+	}
+	return found, lines.Err()
+}
+
+// rank says how closely a line's host names the target; 0 is not at all.
+func (t *target) rank(host string) int {
+	switch {
+	case strings.EqualFold(host, t.dest):
+		return 3
+	case strings.EqualFold(host, t.name):
+		return 2
+	case host == "*":
+		return 1
+	}
+	return 0
+}
+
+func cutBlank(s string) (word, rest string) {
+	i := strings.IndexAny(s, " \t")
+	if i < 0 {
+		return s, ""
+	}
+	return s[:i], strings.TrimLeft(s[i:], " \t")
+}
+
+// authenticate logs in. That it does not work is never the fault of the mail,
+// so it is temporary: a changed password must not bounce the queue.
+func (s *session) authenticate(cr *credentials) *openFailure {
+	if cr == nil {
+		return nil
+	}
+	mech := s.mechanism()
+	if mech == "" {
+		return &openFailure{Result: unreachable("4.7.0", "%s offers no AUTH mechanism that may be used here (offered: %s; encryption: %s)",
+			s.target.relay, strings.Join(s.ext.auth, " "), s.tlsFacts())}
+	}
+	s.phase(s.c.opt.timeouts.command)
+	r, err := s.login(mech, cr)
+	if err != nil {
+		return s.lost("AUTH "+mech, err)
+	}
+	if r.code != 235 {
+		fail := s.refused(r)
+		fail.Action, fail.RetryAfter = dsn.RetryAt, retryAfter
+		return fail
+	}
+	return nil
+}
+
+// mechanism chooses how to log in. A password goes over the network only
+// encrypted, unless the administrator turned encryption off for this host.
+func (s *session) mechanism() string {
+	order := []string{"CRAM-MD5"}
+	if s.tls != nil || s.key.mode == tlsOff || s.target.loopback() {
+		order = []string{"PLAIN", "LOGIN", "CRAM-MD5"}
+	}
+	for _, m := range order {
+		if slices.Contains(s.ext.auth, m) {
+			return m
+		}
+	}
+	return ""
+}
+
+var errChallenge = errors.New("AUTH challenge is not base64")
+
+func (s *session) login(mech string, cr *credentials) (reply, error) {
+	switch mech {
+	case "PLAIN":
+		return s.askSecret("AUTH PLAIN ", []byte("\x00"+cr.user+"\x00"+cr.password))
+	case "LOGIN":
+		r, err := s.ask("AUTH LOGIN")
+		for _, answer := range []string{cr.user, cr.password} {
+			if err != nil || r.code != 334 {
+				return r, err
+			}
+			r, err = s.askSecret("", []byte(answer))
+		}
+		return r, err
+	}
+	r, err := s.ask("AUTH CRAM-MD5")
+	if err != nil || r.code != 334 {
+		return r, err
+	}
+	challenge, err := base64.StdEncoding.DecodeString(string(r.text))
+	if err != nil {
+		return r, errChallenge
+	}
+	mac := hmac.New(md5.New, []byte(cr.password))
+	mac.Write(challenge)
+	return s.askSecret("", []byte(cr.user+" "+hex.EncodeToString(mac.Sum(nil))))
+}
+
+// askSecret sends a line whose end is not for the transcript.
+func (s *session) askSecret(command string, secret []byte) (reply, error) {
+	s.log.line('w', []byte(command+"(secret)"))
+	s.out = append(s.out, command...)
+	s.out = base64.StdEncoding.AppendEncode(s.out, secret)
+	s.out = append(s.out, "\r\n"...)
+	if err := s.flush(); err != nil {
+		return reply{}, err
+	}
+	return s.reply()
+}

@@ -1,0 +1,126 @@
+package smtp
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"zmailer/agents/protocol"
+	"zmailer/spool/dsn"
+)
+
+// A client delivers jobs. It is safe for concurrent use.
+type client struct {
+	opt       options
+	pool      *pool
+	dead      *memory // addresses that could not be connected to: tried last
+	plainOnly *memory // addresses whose TLS does not work, where we may do without
+
+	tickets, verifiedTickets tls.ClientSessionCache
+	roots                    *x509.CertPool // nil: those of the system
+}
+
+func newClient(o options) *client {
+	return &client{
+		opt: o, pool: newPool(o.capacity), dead: newMemory(time.Minute), plainOnly: newMemory(10 * time.Minute),
+		// Tickets of sessions whose certificate nobody looked at must not resume
+		// as verified ones.
+		tickets: tls.NewLRUClientSessionCache(1000), verifiedTickets: tls.NewLRUClientSessionCache(1000),
+	}
+}
+
+// close ends the idle sessions.
+func (c *client) close() { c.pool.close() }
+
+// A job is a delivery under way.
+type job struct {
+	c       *client
+	d       *protocol.Delivery
+	message *message
+	work    []batch // what is left; batches without recipients are done
+	end     time.Time
+	said    []string // lines for the log
+
+	fail dsn.Result // for the recipients that no host took; Text is empty before the first
+}
+
+// Deliver works on one job; it is the agent's function for protocol.Serve.
+func (c *client) Deliver(ctx context.Context, d *protocol.Delivery) {
+	j := &job{c: c, d: d, end: time.Now().Add(c.opt.timeouts.job)}
+	defer j.flushLog()
+	spec := d.Host
+	if c.opt.forced != "" {
+		spec = c.opt.forced
+	}
+	if spec == "" {
+		d.ReportAll(dsn.Temp("4.3.5", "the recipient has no host to go to: mistake in router.cf"))
+		return
+	}
+	dests, err := parseDests(spec)
+	if err != nil {
+		d.ReportAll(dsn.Perm("5.1.2", "%v", err))
+		return
+	}
+	j.message, err = loadMessage(d)
+	defer j.message.release()
+	if err != nil {
+		d.ReportAll(dsn.Temp("4.3.0", "%v", err))
+		return
+	}
+	groups := d.Groups()
+	for i := range groups {
+		j.work = append(j.work, newBatch(&groups[i]))
+	}
+	for i := range dests {
+		targets, fail := c.opt.route(ctx, &dests[i])
+		if fail != nil {
+			j.note(*fail)
+			continue
+		}
+		if j.try(ctx, targets) {
+			return
+		}
+	}
+	for i := range j.work {
+		j.decideAll(&j.work[i], j.fail)
+	}
+}
+
+// note remembers why a host did not take the mail. A temporary reason wins over
+// a permanent one: then there is a host that may take it later.
+func (j *job) note(res dsn.Result) {
+	if j.fail.Text == "" || res.Action != dsn.Failed || j.fail.Action == dsn.Failed {
+		j.fail = res
+	}
+}
+
+// decide gives a recipient its result.
+func (j *job) decide(r *recipient, res dsn.Result) {
+	if !r.done {
+		r.done = true
+		j.d.Report(r.N, res)
+	}
+}
+
+// decideAll gives it to all recipients of a batch that have none.
+func (j *job) decideAll(b *batch, res dsn.Result) {
+	for _, r := range b.rcpts {
+		j.decide(r, res)
+	}
+}
+
+// log keeps a line for the log. Writing it makes the results of the transaction
+// known to the scheduler, whose next job then finds the session in use; so the
+// last line waits until the session is back in the pool.
+func (j *job) log(format string, args ...any) {
+	j.said = append(j.said, fmt.Sprintf(format, args...))
+}
+
+func (j *job) flushLog() {
+	for _, line := range j.said {
+		j.d.Log("%s", line)
+	}
+	j.said = j.said[:0]
+}

@@ -1,0 +1,42 @@
+// Package smtp is the transport agent that hands mail to other hosts by SMTP
+// (RFC 5321), or to a delivery server by LMTP (RFC 2033).
+//
+// One process works on many jobs at once, each over a connection of its own;
+// how many go to one host at a time is the scheduler's decision. Connections are
+// kept for the next job to the same place.
+//
+// # Where a job goes
+//
+// The host of a job, or that of option -F, is a list "a, b" of places to try in
+// order:
+//
+//	example.net          its mail exchangers (MX), or its address if it has none
+//	example.net:587      the same at another port
+//	[mx.example.net]     the address of the name, no MX; also with :port
+//	[192.0.2.1]          an address; also [IPv6:2001:db8::1], and with :port
+//	/run/lmtp.sock       a UNIX socket
+//
+// Candidates are tried until one takes the transaction: a host that cannot be
+// reached, does not greet, does not like our name, breaks the connection or
+// answers MAIL with 4xx hands over to the next one.
+//
+// # What is promised about each recipient
+//
+//   - A result is a reply of the peer wherever there was one.
+//   - 5xx to MAIL, to its RCPT, to DATA or to the content fails a recipient, 4xx
+//     defers it. What the peer did not say is never permanent, with these
+//     exceptions: the domain does not exist, takes no mail (null MX), leads back
+//     to us; or the message needs what the peer cannot do (its size, SMTPUTF8,
+//     REQUIRETLS, 8-bit content that cannot be converted).
+//   - When the connection breaks after the content went out and before its
+//     reply, nobody knows whether the peer has the message. It is deferred: a
+//     second copy is better than none.
+//   - A recipient with NOTIFY=SUCCESS that was given to a host without DSN has
+//     status 2.1.9 (RFC 3886): that host will not report, so the scheduler does.
+//
+// # Speed
+//
+// With PIPELINING the envelope is one write; with CHUNKING too, the content of a
+// small message goes along with it, and a message costs one round trip. Bodies up
+// to smallMessage are read with one call into a pooled buffer and sent with one.
+package smtp

@@ -1,0 +1,177 @@
+package smtp
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"path"
+	"strings"
+	"time"
+
+	"zmailer/shellcfg/resolver"
+)
+
+// options are what the command line decides.
+type options struct {
+	hello      string // our name in EHLO
+	port       int
+	forced     string // destination of all jobs, instead of their host
+	lmtp       bool
+	noMX       bool
+	pipelining bool
+	chunking   bool
+	credFile   string
+	tls        tlsPolicy
+	timeouts   timeouts
+	transcript *transcriptFile
+
+	capacity  int           // jobs at once
+	rcptMax   int           // recipients of a transaction
+	reuseMax  int           // messages over one connection
+	reuseTime time.Duration // age at which a connection takes no further message
+	idleTime  time.Duration // unused connections are kept this long
+
+	resolver lookups
+	self     func() []netip.Addr // addresses of this host; nil: loops are not looked for
+}
+
+func defaultOptions() options {
+	return options{
+		port: 25, pipelining: true, chunking: true, timeouts: defaultTimeouts(),
+		capacity: 100, rcptMax: 100, reuseMax: 1000, reuseTime: 5 * time.Minute, idleTime: 30 * time.Second,
+	}
+}
+
+// lookups is what the agent asks the DNS.
+type lookups interface {
+	Query(ctx context.Context, name string, t resolver.Type) (*resolver.Answer, error)
+	Host(ctx context.Context, host string) (*resolver.Answer, error)
+}
+
+// timeouts of the phases: RFC 5321 §4.5.3.2.
+type timeouts struct {
+	connect time.Duration // for one address; the RFC is silent
+	command time.Duration // greeting, MAIL, RCPT and all other commands
+	data    time.Duration // reply to DATA, and each block of content
+	dot     time.Duration // reply to the content
+	job     time.Duration // after this, a job begins nothing new
+}
+
+func defaultTimeouts() timeouts {
+	return timeouts{
+		connect: 30 * time.Second,
+		command: 5 * time.Minute,
+		data:    3 * time.Minute,
+		dot:     10 * time.Minute,
+		job:     25 * time.Minute, // with a dot after it, within the scheduler's 40 minutes
+	}
+}
+
+// set reads "conn=30s,cmd=5m,data=3m,dot=10m,job=25m". A number without a unit
+// is seconds; one alone is that of cmd.
+func (t *timeouts) set(spec string) error {
+	for _, word := range strings.Split(spec, ",") {
+		name, v, ok := strings.Cut(word, "=")
+		if !ok {
+			name, v = "cmd", word
+		}
+		if strings.Trim(v, "0123456789") == "" {
+			v += "s"
+		}
+		d, err := time.ParseDuration(v)
+		if err != nil || d <= 0 || d > 24*time.Hour {
+			return fmt.Errorf("%q is not a time", word)
+		}
+		switch name {
+		case "conn":
+			t.connect = d
+		case "cmd":
+			t.command = d
+		case "data":
+			t.data = d
+		case "dot":
+			t.dot = d
+		case "job":
+			t.job = d
+		default:
+			return fmt.Errorf("%q: want conn, cmd, data, dot or job", name)
+		}
+	}
+	return nil
+}
+
+// A tlsMode says how much encryption a destination must have.
+type tlsMode uint8
+
+const (
+	tlsMay    tlsMode = iota // when offered; certificates are not looked at
+	tlsOff                   // never
+	tlsMust                  // or no mail; certificates are not looked at
+	tlsVerify                // with a certificate that is valid for the host's name, or no mail
+)
+
+var tlsModes = map[string]tlsMode{"off": tlsOff, "may": tlsMay, "must": tlsMust, "verify": tlsVerify}
+
+func (m tlsMode) String() string {
+	for name, v := range tlsModes {
+		if v == m {
+			return name
+		}
+	}
+	return fmt.Sprintf("tlsMode(%d)", uint8(m))
+}
+
+// required says that there is no sending in the clear.
+func (m tlsMode) required() bool { return m == tlsMust || m == tlsVerify }
+
+// A tlsPolicy is the mode for all hosts and the rules for some. The last rule
+// that matches decides.
+type tlsPolicy struct {
+	mode  tlsMode
+	rules []tlsRule
+}
+
+type tlsRule struct {
+	pattern string
+	mode    tlsMode
+}
+
+// set reads "may" or "may,*.example.org=verify,10.*=off".
+func (p *tlsPolicy) set(spec string) error {
+	for _, word := range strings.Split(spec, ",") {
+		pattern, name, isRule := strings.Cut(word, "=")
+		if !isRule {
+			name = word
+		}
+		mode, ok := tlsModes[name]
+		if !ok {
+			return fmt.Errorf("%q: want off, may, must or verify", name)
+		}
+		if !isRule {
+			p.mode = mode
+			continue
+		}
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+			return fmt.Errorf("%q is not a pattern of host names", pattern)
+		}
+		p.rules = append(p.rules, tlsRule{strings.ToLower(pattern), mode})
+	}
+	return nil
+}
+
+// of returns the mode for a target, matching the destination as the job names
+// it and the host that it led to.
+func (p *tlsPolicy) of(t *target) tlsMode {
+	mode := p.mode
+	for _, r := range p.rules {
+		for _, name := range [...]string{t.dest, t.name} {
+			if ok, err := path.Match(r.pattern, name); ok && err == nil {
+				mode = r.mode
+			}
+		}
+	}
+	if t.network == "unix" && !mode.required() {
+		return tlsOff
+	}
+	return mode
+}

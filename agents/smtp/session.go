@@ -1,0 +1,239 @@
+package smtp
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"zmailer/spool/dsn"
+)
+
+// A session is a connection on which mail can be sent: greeted, encrypted and
+// authenticated as the policy wants it. It belongs to one goroutine at a time.
+type session struct {
+	*wire
+	c      *client
+	target target
+	key    poolKey
+	ext    extensions
+	tls    *tls.ConnectionState // nil: in the clear
+
+	opened time.Time
+	sent   int  // transactions begun
+	reused bool // it was idle since the last one, so the peer may have left
+	dirty  bool // a transaction may be open at the peer: RSET first
+	broken bool // of no further use
+
+	idle *time.Timer // closes it when nobody wants it; owned by the pool
+}
+
+// A setup is how a session to a target must be opened.
+type setup struct {
+	target *target
+	mode   tlsMode
+	creds  *credentials
+}
+
+// open connects and goes through greeting, EHLO, STARTTLS and AUTH. When it
+// fails it says what that means for recipients that no other host takes.
+func (c *client) open(ctx context.Context, su setup, end time.Time) (*session, *dsn.Result) {
+	s, fail := c.connect(ctx, su, end)
+	var hs *handshakeError
+	if fail != nil && errors.As(fail.cause, &hs) && su.mode == tlsMay {
+		// Encryption was our wish, not a duty. The connection is spoilt; a new one
+		// goes without, and so do later ones for a while.
+		c.plainOnly.add(su.target.address)
+		s, fail = c.connect(ctx, su, end)
+	}
+	if fail != nil {
+		return nil, &fail.Result
+	}
+	return s, nil
+}
+
+// An openFailure is a result with what caused it.
+type openFailure struct {
+	dsn.Result
+	cause error
+}
+
+func (c *client) connect(ctx context.Context, su setup, end time.Time) (*session, *openFailure) {
+	t := su.target
+	limit := time.Now().Add(c.opt.timeouts.connect)
+	if !end.IsZero() && end.Before(limit) {
+		limit = end
+	}
+	dialer := net.Dialer{Deadline: limit, KeepAlive: -1}
+	nc, err := dialer.DialContext(ctx, t.network, t.address)
+	if err != nil {
+		c.dead.add(t.address)
+		return nil, &openFailure{unreachable("4.4.1", "connect to %s: %s", t.relay, reason(err)), err}
+	}
+	c.dead.remove(t.address)
+	s := &session{wire: newWire(nc, c.opt.transcript.start()), c: c, target: *t, key: su.key(), opened: time.Now()}
+	s.log.note("connected to " + t.relay)
+	s.begin(end)
+	stop := context.AfterFunc(ctx, s.interrupt)
+	defer stop()
+	if fail := s.greet(ctx, su); fail != nil {
+		s.log.note("given up: " + fail.Text)
+		s.close()
+		return nil, fail
+	}
+	return s, nil
+}
+
+// reason is err without the addresses that the caller names himself.
+func reason(err error) string {
+	var op *net.OpError
+	var sys *os.SyscallError
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, io.EOF):
+		return "the peer closed the connection"
+	case errors.As(err, &errno):
+		return errno.Error()
+	case errors.As(err, &sys):
+		return sys.Err.Error()
+	case errors.As(err, &op):
+		return op.Err.Error()
+	}
+	return err.Error()
+}
+
+// lost is the failure of a connection in the middle of a phase.
+func (s *session) lost(during string, err error) *openFailure {
+	s.broken = true
+	res := unreachable(lostStatus(err), "%s: %s: %s", s.target.relay, during, reason(err))
+	return &openFailure{res, err}
+}
+
+// lostStatus: an answer that is no SMTP is a protocol error, silence is none.
+func lostStatus(err error) string {
+	if errors.Is(err, errNotReply) || errors.Is(err, errLongReply) {
+		return "4.5.0"
+	}
+	return "4.4.2"
+}
+
+// refused is the failure when the peer answered, but not with success. A host
+// that refuses to talk is a matter of that host: another one may take the mail.
+func (s *session) refused(r reply) *openFailure {
+	res := r.result(s.target.relay)
+	if !r.permanent() {
+		res.Action, res.RetryAfter = dsn.RetryAt, retryAfter
+		if r.ok() {
+			res.Status = "4.5.0"
+		}
+	}
+	return &openFailure{Result: res}
+}
+
+func (s *session) greet(ctx context.Context, su setup) *openFailure {
+	s.phase(s.c.opt.timeouts.command)
+	banner, err := s.reply()
+	if err != nil {
+		return s.lost("greeting", err)
+	}
+	if banner.code != 220 {
+		return s.refused(banner)
+	}
+	if fail := s.hello(); fail != nil {
+		return fail
+	}
+	if fail := s.secure(ctx, su); fail != nil {
+		return fail
+	}
+	return s.authenticate(su.creds)
+}
+
+// hello introduces us, by HELO if the peer does not know EHLO.
+func (s *session) hello() *openFailure {
+	verb := "EHLO "
+	if s.c.opt.lmtp {
+		verb = "LHLO "
+	}
+	s.phase(s.c.opt.timeouts.command)
+	r, err := s.ask(verb, s.c.opt.hello)
+	if err != nil {
+		return s.lost(strings.TrimSpace(verb), err)
+	}
+	if r.ok() {
+		s.ext = parseExtensions(r.text)
+		return nil
+	}
+	if !r.permanent() || s.c.opt.lmtp || s.tls != nil {
+		return s.refused(r)
+	}
+	s.phase(s.c.opt.timeouts.command)
+	if r, err = s.ask("HELO ", s.c.opt.hello); err != nil {
+		return s.lost("HELO", err)
+	}
+	if !r.ok() {
+		return s.refused(r)
+	}
+	name, _, _ := bytes.Cut(r.text, []byte(" "))
+	s.ext = extensions{greetedWith: string(name)}
+	return nil
+}
+
+// rcptMax is how many recipients a transaction may have.
+func (s *session) rcptMax() int {
+	n := s.c.opt.rcptMax
+	if s.ext.rcptMax > 0 {
+		n = min(n, s.ext.rcptMax)
+	}
+	return max(n, 1)
+}
+
+// spent says that the session takes no further transaction.
+func (s *session) spent(now time.Time) bool {
+	return s.broken || s.sent >= s.c.opt.reuseMax || s.ext.mailMax > 0 && s.sent >= s.ext.mailMax ||
+		now.Sub(s.opened) > s.c.opt.reuseTime
+}
+
+// quit ends the session politely, without waiting long for the answer.
+func (s *session) quit() {
+	defer s.close()
+	if s.broken {
+		return
+	}
+	s.begin(time.Time{})
+	s.phase(2 * time.Second)
+	if _, err := s.ask("QUIT"); err != nil {
+		s.log.note("QUIT: " + reason(err))
+	}
+}
+
+// tlsFacts are for the log: version and cipher, or "none".
+func (s *session) tlsFacts() string {
+	if s.tls == nil {
+		return "none"
+	}
+	version := strings.ReplaceAll(tls.VersionName(s.tls.Version), " ", "v")
+	facts := version + ":" + tls.CipherSuiteName(s.tls.CipherSuite)
+	if len(s.tls.VerifiedChains) > 0 {
+		facts += ":verified"
+	}
+	return facts
+}
+
+// errInjected means that plaintext came after the reply to STARTTLS: somebody
+// between us and the peer put it there, CVE-2011-0411.
+var errInjected = errors.New("data in the clear after the reply to STARTTLS")
+
+// A handshakeError is a failed TLS handshake, or one that was tampered with.
+type handshakeError struct{ err error }
+
+func (e *handshakeError) Error() string { return fmt.Sprintf("TLS handshake: %s", reason(e.err)) }
+func (e *handshakeError) Unwrap() error { return e.err }
