@@ -46,7 +46,7 @@ func run(cmd *cobra.Command, args []string) error {
 	case "smtpd":
 		o.mode = 'd'
 	}
-	if err := o.useFiles(); err != nil {
+	if err := o.checkFiles(); err != nil {
 		return o.tell(err)
 	}
 	o.environment(os.Getenv)
@@ -61,23 +61,8 @@ func shield() {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGXFSZ)
 }
 
-// do does what the mode says.
-func (o *options) do(cmd *cobra.Command) error {
-	switch o.mode {
-	case 'm':
-		return o.send(cmd)
-	}
-	return proc.Exit(proc.Usage, "invalid option -- 'b%c'", o.mode)
-}
-
-func (o *options) send(cmd *cobra.Command) error {
-	_, err := o.submit(cmd.Context(), cmd.InOrStdin())
-	return err
-}
-
-// useFiles makes the files that options name the ones to work with, if the
-// caller may name any.
-func (o *options) useFiles() error {
+// checkFiles refuses files that options name, unless the caller may name any.
+func (o *options) checkFiles() error {
 	for opt, path := range map[string]string{"-C": o.config, "-oQ": o.spoolDir, "-oA": o.aliasFile} {
 		if path == "" {
 			continue
@@ -88,9 +73,6 @@ func (o *options) useFiles() error {
 		if !filepath.IsAbs(path) {
 			return proc.Exit(proc.Usage, "option %s %.60q: want an absolute path", opt, path)
 		}
-	}
-	if o.config != "" {
-		return os.Setenv("ZCONFIG", o.config)
 	}
 	return nil
 }

@@ -34,13 +34,18 @@ func (o *options) keep(m *message, cause error) error {
 	return proc.Exit(proc.Code(cause), "%w\nthe message is saved in %s", cause, path)
 }
 
-// home is the caller's home directory.
+// home is the caller's name and home directory: the one he works with, else that
+// of his account.
 func home() (name, dir string) {
-	name = strconv.Itoa(os.Getuid())
-	if u, err := user.LookupId(name); err == nil {
-		return u.Username, u.HomeDir
+	name = strconv.Itoa(os.Getuid()) // a uid may have no account, as in containers
+	u, err := user.LookupId(name)
+	if err == nil {
+		name, dir = u.Username, u.HomeDir
 	}
-	return name, os.Getenv("HOME") // a uid that has no entry, as in containers
+	if env := os.Getenv("HOME"); filepath.IsAbs(env) {
+		dir = env
+	}
+	return name, dir
 }
 
 func saveDeadLetter(m *message) (path string, err error) {

@@ -21,6 +21,8 @@ Delivery:
   -oem, -oee     tell errors in addresses by mail
   -oeq, -oew     tell them by the status alone, on the terminal
   -P PRIORITY    high, normal, bulk or junk
+  -p PROTO:HOST  how and from where the message came, for its Received field; believed
+                 when root or the mailer say it
   -v             show the delivery as it happens
   -G             the message comes from elsewhere: give it no local rights
 Other modes:

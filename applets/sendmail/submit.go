@@ -5,16 +5,36 @@ import (
 	"errors"
 	"io"
 
+	"github.com/spf13/cobra"
+
 	"zmailer/shellcfg"
 	"zmailer/spool"
 	"zmailer/spool/proc"
 	"zmailer/spool/rfc5322"
 )
 
+// send sends the message on standard input.
+func (o *options) send(cmd *cobra.Command) error {
+	if !o.verbose && o.delivery != 'i' {
+		_, err := o.submit(cmd.Context(), cmd.InOrStdin())
+		return err
+	}
+	f, err := o.newFollower(cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	id, err := o.submit(cmd.Context(), cmd.InOrStdin())
+	if err != nil {
+		return err
+	}
+	f.follow(cmd.Context(), id)
+	return nil
+}
+
 // submit reads a message from in and makes it durable.
 func (o *options) submit(ctx context.Context, in io.Reader) (spool.ID, error) {
 	if len(o.recipients) == 0 && !o.fromHeader {
-		return "", proc.Exit(proc.Usage, "Recipient names must be specified")
+		return "", noRecipients(false)
 	}
 	to := &addressees{notify: o.notify, report: o.errors == 'm' || o.errors == 'e'}
 	if err := to.addArguments(o.recipients); err != nil {
@@ -30,7 +50,7 @@ func (o *options) submit(ctx context.Context, in io.Reader) (spool.ID, error) {
 		}
 	}
 	if len(to.list) == 0 {
-		return "", proc.Exit(proc.Usage, "No recipient addresses found in header")
+		return "", noRecipients(o.fromHeader)
 	}
 	m.hideBcc()
 	env := o.envelope(to.list)
@@ -42,11 +62,19 @@ func (o *options) submit(ctx context.Context, in io.Reader) (spool.ID, error) {
 	return id, nil
 }
 
+// noRecipients says so in Sendmail's words, which callers know.
+func noRecipients(fromHeader bool) error {
+	if fromHeader {
+		return proc.Exit(proc.Usage, "No recipient addresses found in header")
+	}
+	return proc.Exit(proc.Usage, "Recipient names must be specified")
+}
+
 // readError gives an error in reading standard input its status.
 func readError(err error) error {
 	var exit *proc.ExitError
 	switch {
-	case errors.As(err, &exit):
+	case err == nil, errors.As(err, &exit):
 		return err
 	case errors.Is(err, context.Canceled):
 		return proc.Exit(proc.TempFail, "stopped by a signal, nothing was sent")
@@ -112,17 +140,26 @@ func (o *options) store(ctx context.Context, env *spool.Envelope, m *message) (s
 	return sub.ID, nil
 }
 
-func (o *options) openSpool() (*spool.Spool, error) {
-	if o.spoolDir != "" {
-		s, err := spool.Open(o.spoolDir)
-		if err != nil {
-			return nil, proc.Exit(proc.TempFail, "%w", err)
-		}
-		return s, nil
+// conf is the configuration, from the file that -C and with the spool that -oQ names.
+func (o *options) conf() (*shellcfg.Conf, error) {
+	path := o.config
+	if path == "" {
+		path = shellcfg.ConfPath()
 	}
-	conf, err := shellcfg.LoadConf(shellcfg.ConfPath())
+	conf, err := shellcfg.LoadConf(path)
 	if err != nil {
 		return nil, proc.Exit(proc.Config, "%w", err)
+	}
+	if o.spoolDir != "" {
+		conf.Postoffice = o.spoolDir
+	}
+	return conf, nil
+}
+
+func (o *options) openSpool() (*spool.Spool, error) {
+	conf, err := o.conf()
+	if err != nil {
+		return nil, err
 	}
 	s, err := conf.OpenSpool()
 	if err != nil {
