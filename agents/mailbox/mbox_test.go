@@ -1,0 +1,324 @@
+package mailbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"zmailer/agents/identity"
+	"zmailer/agents/letter"
+	"zmailer/agents/protocol/protocoltest"
+	"zmailer/spool/dsn"
+)
+
+func mkfifo(path string) error { return unix.Mkfifo(path, 0o600) }
+
+func self() identity.Identity { return identity.Identity{UID: os.Getuid(), GID: os.Getgid()} }
+
+var errDisk = &os.PathError{Op: "write", Path: "x", Err: unix.ENOSPC}
+
+// A write that breaks off leaves the mailbox as it was, and the other letters of
+// the batch in it.
+func TestMboxWriteFails(t *testing.T) {
+	s := newSite(t, "mbox:$/mail-%u", nil)
+	path := s.dir + "/mail-joe"
+	if err := os.WriteFile(path, []byte("From old\n\nold\n\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.agent.mbox.failWrite = func(l *letter.Letter) error {
+		if bytes.Contains(l.Head, []byte("joe+bad")) {
+			return errDisk
+		}
+		return nil
+	}
+	got := s.deliver(protocoltest.To("s@example.net", to("joe+bad"), to("joe"), to("joe+bad"), to("joe")))
+	for i, r := range got {
+		if i%2 == 0 {
+			want(t, r, dsn.Deferred, "4.3.1")
+		} else {
+			want(t, r, dsn.OK, "2.1.5")
+		}
+	}
+	text := read(t, path)
+	if n := strings.Count(text, "From "); n != 3 || !strings.HasPrefix(text, "From old\n\nold\n\nFrom s@") || strings.Contains(text, "joe+bad") {
+		t.Errorf("mbox:\n%s", text)
+	}
+}
+
+func TestMaildirWriteFails(t *testing.T) {
+	s := newSite(t, "maildir:%h/M", func(o *Options) { o.BounceOverQuota = true })
+	s.agent.maildir.failWrite = func(*letter.Letter) error { return unix.EDQUOT }
+	got := s.deliver(protocoltest.To("s@example.net", to("joe")))
+	want(t, got[0], dsn.Failed, "5.2.2")
+	s.agent.BounceOverQuota = false
+	got = s.deliver(protocoltest.To("s@example.net", to("joe")))
+	want(t, got[0], dsn.Deferred, "4.2.2")
+	for _, part := range []string{"new", "tmp"} {
+		if e, err := os.ReadDir(s.dir + "/joe/M/" + part); err != nil || len(e) != 0 {
+			t.Errorf("%s: %v %v", part, e, err)
+		}
+	}
+}
+
+// A file system that is really full, as far as a process can have one.
+func TestFileSizeLimit(t *testing.T) {
+	if os.Getenv("MAILBOX_TEST_HELPER") == "" {
+		path := filepath.Join(t.TempDir(), "mbox")
+		const old = "From old\n\nold\n\n"
+		if err := os.WriteFile(path, []byte(old), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := helper(t, "TestFileSizeLimit", path)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if got := read(t, path); got != old {
+			t.Errorf("mbox has %d bytes, had %d", len(got), len(old))
+		}
+		return
+	}
+	limit := syscall.Rlimit{Cur: 100 << 10, Max: 100 << 10}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := appendOne(t, os.Getenv("MAILBOX_TEST_HELPER"), strings.Repeat("x", 200<<10)); !errors.Is(err, unix.EFBIG) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// helper runs one test of this binary in a process of its own.
+func helper(t *testing.T, test, arg string) *exec.Cmd {
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$", "-test.count=1")
+	cmd.Env = append(os.Environ(), "MAILBOX_TEST_HELPER="+arg)
+	return cmd
+}
+
+func appendOne(t testing.TB, path, body string) error {
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(body); err != nil {
+		return err
+	}
+	a := &appender{locks: lockKinds{true, true, true}, room: make(waitRoom, 1), noSync: true}
+	return a.deliver(t.Context(), target{path, self(), 0o600}, &letter.Letter{
+		From: letter.FromLine("s@example.net", time.Now()), Head: []byte("A: b\n\n"), Body: &letter.Body{File: f, Size: int64(len(body))}})
+}
+
+// SIGKILL at random moments: a letter is in the mailbox as a whole or not at all.
+func TestMboxKilled(t *testing.T) {
+	const body = "0123456789abcdef\n"
+	text := strings.Repeat(body, 200<<10/len(body))
+	if path := os.Getenv("MAILBOX_TEST_HELPER"); path != "" {
+		for {
+			if err := appendOne(t, path, text); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	path := filepath.Join(t.TempDir(), "mbox")
+	rounds := 15
+	if testing.Short() {
+		rounds = 4
+	}
+	for i := range rounds {
+		cmd := helper(t, "TestMboxKilled", path)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		kill := time.NewTimer(30*time.Millisecond + time.Duration(i)*7919*time.Microsecond)
+		<-kill.C
+		cmd.Process.Kill()
+		cmd.Wait()
+		// The next delivery repairs what the killed one left.
+		if err := appendOne(t, path, "small\n"); err != nil {
+			t.Fatal(err)
+		}
+		checkMbox(t, path, func(b string) bool { return b == "small\n" || b == text })
+	}
+}
+
+// checkMbox says how many messages are in the file, all of them whole.
+func checkMbox(t testing.TB, path string, whole func(body string) bool) int {
+	t.Helper()
+	n := 0
+	for msg := range strings.SplitSeq("\n"+read(t, path), "\nFrom ") {
+		if msg == "" {
+			continue
+		}
+		n++
+		_, body, ok := strings.Cut(msg, "\n\n")
+		body = strings.TrimSuffix(body, "\n")
+		if !ok || !whole(body) && !whole(body+"\n") {
+			t.Fatalf("message %d is torn: %d bytes: %.60q ... %q", n, len(msg), msg, msg[max(0, len(msg)-60):])
+		}
+	}
+	return n
+}
+
+// Eight writers, each with locks of its own, and a reader who locks as mail
+// readers do: nothing is lost, nothing interleaves.
+func TestMboxWriters(t *testing.T) {
+	const writers, each = 8, 15
+	path := filepath.Join(t.TempDir(), "mbox")
+	stop := make(chan struct{})
+	var reader, wg sync.WaitGroup
+	reader.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				readLocked(t, path)
+			}
+		}
+	})
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				if err := appendOne(t, path, strings.Repeat(fmt.Sprintf("writer %d letter %d\n", w, i), 300)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	reader.Wait()
+	n := checkMbox(t, path, wholeLetter)
+	if n != writers*each {
+		t.Errorf("%d messages, want %d", n, writers*each)
+	}
+}
+
+func wholeLetter(body string) bool {
+	line, _, _ := strings.Cut(body, "\n")
+	return body == strings.Repeat(line+"\n", 300)
+}
+
+// readLocked reads the mailbox under a POSIX lock, which must never show half a
+// letter.
+func readLocked(t *testing.T, path string) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return // not there yet
+	}
+	defer f.Close()
+	lk := unix.Flock_t{Type: unix.F_WRLCK}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLKW, &lk); err != nil {
+		t.Error(err)
+		return
+	}
+	checkMbox(t, path, wholeLetter)
+}
+
+func TestUndo(t *testing.T) {
+	const old = "From old Mon\n\nold\n\n"
+	lines := []string{"From a@x Thu\n", "From b@x Thu\n"}
+	for _, tt := range []struct {
+		name, behind string
+		cut          bool
+	}{
+		{"nothing", "", false},
+		{"half a separator", "Fro", true},
+		{"separator", "From a@x Thu\n", true},
+		{"half a message", "From a@x Thu\nA: b\n\nhel", true},
+		{"one and a half", "From a@x Thu\nA: b\n\nhello\n\nFrom b@x", true},
+		{"after a line end", "\n\nFrom a@x Thu\nA: b\n", true},
+		{"another program's", "From c@x Thu\nA: b\n\nhello\n\n", false},
+		{"half, then another program's", "From a@x Thu\nA: b\n\nhel\nFrom c@x Thu\nA: b\n\n", false},
+		{"something else", "hello\n", false},
+		{"long line", "From a@x Thu\n" + strings.Repeat("x", 100<<10), true},
+	} {
+		path := filepath.Join(t.TempDir(), "mbox")
+		if err := os.WriteFile(path, []byte(old+tt.behind), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := undo(int(f.Fd()), newJournal(int64(len(old)), lines))
+		f.Close()
+		wantText := old + tt.behind
+		if tt.cut {
+			wantText = old
+		}
+		if got := read(t, path); err != nil || got != wantText || tt.cut != (n > 0) {
+			t.Errorf("%s: %q, cut %d, %v", tt.name, got, n, err)
+		}
+	}
+}
+
+func TestStaleLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mbox")
+	lock := path + ".lock"
+	if err := os.WriteFile(lock, []byte("0"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := openDir(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(dir)
+	if _, err := lockDot(dir, path); !errors.Is(err, errLocked) {
+		t.Errorf("fresh lock of another program: %v", err)
+	}
+	old := time.Now().Add(-lockStale - time.Minute)
+	if err := os.Chtimes(lock, old, old); err != nil {
+		t.Fatal(err)
+	}
+	l, err := lockDot(dir, path)
+	if err != nil {
+		t.Fatalf("stale lock: %v", err)
+	}
+	if _, err := lockDot(dir, path); !errors.Is(err, errLocked) {
+		t.Errorf("lock that is held: %v", err)
+	}
+	if err := l.release(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(lock); err == nil {
+		t.Error("lock file is still there")
+	}
+}
+
+func TestParseLocks(t *testing.T) {
+	if k, err := parseLocks("fcntl, dotlock"); err != nil || k != (lockKinds{dot: true, fcntl: true}) {
+		t.Errorf("%v %v", k, err)
+	}
+	for _, bad := range []string{"", "none", "fcntl lockf"} {
+		if _, err := parseLocks(bad); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func FuzzJournal(f *testing.F) {
+	f.Add([]byte("zmailer 1 5\nFrom x\n"), []byte("From x\n"))
+	f.Fuzz(func(t *testing.T, left, behind []byte) {
+		j, ok := parseJournal(left)
+		if !ok {
+			return
+		}
+		ours, err := j.announced(bytes.NewReader(behind))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ours && len(j.lines) == 0 && bytes.Contains(behind, []byte("From x")) && bytes.HasPrefix(behind, []byte("From x")) && len(behind) > 6 {
+			t.Errorf("journal without lines takes %q", behind)
+		}
+	})
+}

@@ -1,0 +1,34 @@
+package mailbox
+
+import (
+	"errors"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
+
+	"zmailer/agents/identity"
+	"zmailer/spool/dsn"
+)
+
+// failure is the result of a delivery that ended in err. Everything is temporary,
+// but for a full mailbox where the administrator wants that returned: a full disk,
+// missing rights, a file that looks wrong are the host's own troubles.
+func (a *agent) failure(err error) dsn.Result {
+	var refused *refusal
+	switch {
+	case errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EFBIG):
+		if a.BounceOverQuota {
+			return dsn.Perm("5.2.2", "mailbox is full: %v", err)
+		}
+		return dsn.Temp("4.2.2", "mailbox is full: %v", err)
+	case errors.Is(err, unix.ENOSPC):
+		return dsn.Temp("4.3.1", "no room on the mail system's disk: %v", err)
+	case errors.As(err, &refused), errors.Is(err, errLocked):
+		return dsn.Temp("4.2.0", "%v", err)
+	case errors.Is(err, identity.ErrOther):
+		return dsn.Temp("4.3.5", "%v", err)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist):
+		return dsn.Temp("4.2.0", "mailbox cannot be opened: %v", err)
+	}
+	return dsn.Temp("4.3.0", "mailbox cannot be written: %v", err)
+}
