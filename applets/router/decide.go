@@ -3,7 +3,9 @@ package router
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
+	"time"
 
 	"zmailer/shellcfg/policy"
 	"zmailer/shellcfg/shell"
@@ -36,6 +38,9 @@ func (w *worker) decide(ctx context.Context, p *policy.Policy, m *message) error
 	m.config = p.Version
 	s := p.Session(ctx, m.facts())
 	defer s.Close()
+	s.OnDuplicate = func(addr string) {
+		w.log.Info("duplicate", "spoolid", string(m.ID), "from", m.sender, "to", rfc5322.OneLine(addr, 320))
+	}
 	d := &decisions{w: w, m: m, expired: w.r.now().Sub(m.ID.Time()) > w.r.limits.expiry}
 	switch whole := d.whole(s); {
 	case whole != nil:
@@ -51,6 +56,9 @@ func (w *worker) decide(ctx context.Context, p *policy.Policy, m *message) error
 				break
 			}
 		}
+	}
+	if err := ctx.Err(); errors.Is(err, context.Canceled) {
+		return fmt.Errorf("routing was interrupted: %w", err)
 	}
 	return d.settle(s)
 }
@@ -108,13 +116,11 @@ func (d *decisions) take(r *spool.Recipient, dec *policy.Decision) {
 	case policy.Deliver:
 		out.Hop = spool.Hop{Channel: dec.Channel, Host: dec.Host, User: dec.User, Privilege: dec.Privilege}
 	case policy.Reject:
-		out.Hop = spool.Hop{Channel: policy.ErrorChannel, Host: dec.Status, User: dec.Address + " " + dec.Text, Privilege: d.w.nobody(dec)}
+		out.Hop = spool.Hop{Channel: policy.ErrorChannel, Host: dec.Status, User: dec.Address + " " + dec.Text, Privilege: dec.Privilege}
 	}
 	out.Notify, out.ORcpt = notary(r, dec)
 	d.add(dec, out)
 }
-
-func (w *worker) nobody(dec *policy.Decision) int { return dec.Privilege }
 
 // notary are the DSN parameters of a recipient: his own; for what he expanded to,
 // his with the address he was reached by; none for members of a list with an
@@ -225,18 +231,18 @@ func (w *worker) setAside(m *message, dir string, dec *policy.Decision) error {
 	if err := w.r.spool.SetAside(m.job.dir, dir, m.ID, dec.Text); err != nil {
 		return err
 	}
-	w.line(m, "frozen", 0)
+	w.line(m, "frozen", 0, "why", why(dec.Why), "err", dec.Text)
 	return nil
 }
 
 // deferred puts the message to where it waits.
 func (w *worker) deferred(m *message, dec *policy.Decision) error {
-	w.log.Warn("deferred", "spoolid", string(m.ID), "from", m.sender, "dsn", dec.Status, "why", why(dec.Why), "err", dec.Text)
 	if m.job.dir != spool.DeferredDir {
 		if err := w.r.spool.SetAside(m.job.dir, spool.DeferredDir, m.ID, ""); err != nil {
-			return errors.Join(err)
+			return err
 		}
 	}
+	w.line(m, "deferred", 0, "dsn", dec.Status, "why", why(dec.Why), "err", dec.Text)
 	return errDeferred
 }
 
@@ -261,14 +267,16 @@ func (d *decisions) log(r *spool.Recipient, dec *policy.Decision) {
 		}
 		attrs = append(attrs, "err", dec.Text)
 	}
-	w.log.Info("recipient", append(attrs, "why", why(dec.Why))...)
+	w.log.Info("routed", append(attrs, "why", why(dec.Why))...)
 	if w.buf.Len() > maxLogged {
 		w.flush()
 	}
 }
 
 // line writes the line about the message.
-func (w *worker) line(m *message, what string, rcpts int) {
-	w.log.Info(what, "spoolid", string(m.ID), "from", m.sender, "msgid", rfc5322.OneLine(m.msgid, 998), "size", m.Size,
-		"nrcpt", rcpts, "delay", w.r.now().Sub(m.ID.Time()).Round(1e6).String(), "config", m.config)
+func (w *worker) line(m *message, action string, rcpts int, more ...any) {
+	attrs := make([]any, 0, 24)
+	attrs = append(attrs, "spoolid", string(m.ID), "action", action, "from", m.sender, "msgid", rfc5322.OneLine(m.msgid, 998), "size", m.Size,
+		"nrcpt", rcpts, "delay", w.r.now().Sub(m.ID.Time()).Round(time.Millisecond).String(), "config", m.config)
+	w.log.Info("message", append(attrs, more...)...)
 }

@@ -153,32 +153,42 @@ func (w *worker) identify(m *message) error {
 }
 
 // findSender takes the sender of the envelope, or else the login of the owner.
+// Everybody may name another sender than himself, as with any sendmail -f; when
+// the owner is not trusted the header says who he is.
 func (w *worker) findSender(m *message) error {
-	if m.Env.HasFrom && (m.trusted || m.Env.External) {
-		a, err := rfc5322.ParseAddress(m.Env.From)
-		if err != nil {
-			return &badMessage{fmt.Sprintf("sender %q: %v", rfc5322.OneLine(m.Env.From, 200), err)}
+	believed := m.trusted || m.Env.External
+	if !believed || !m.Env.HasFrom {
+		if err := w.findLogin(m); err != nil {
+			return err
 		}
-		m.sender = w.qualified(a).String()
+		m.sender = w.qualified(rfc5322.Address{Local: m.login}).String()
+	}
+	if !m.Env.HasFrom {
 		return nil
 	}
+	if m.Env.From == "" { // the null sender, which reports have
+		m.sender = ""
+		return nil
+	}
+	a, err := rfc5322.ParseAddress(m.Env.From)
+	switch {
+	case err == nil:
+		m.sender = w.qualified(a).String()
+	case believed:
+		return &badMessage{fmt.Sprintf("sender %q: %v", rfc5322.OneLine(m.Env.From, 200), err)}
+	}
+	return nil
+}
+
+func (w *worker) findLogin(m *message) error {
 	u, found, err := w.r.policy.Users().LookupUID(m.owner)
 	if err != nil {
-		return &errRetry{fmt.Errorf("login of uid %d: %w", m.owner, err), 0}
+		return fmt.Errorf("login of uid %d: %w", m.owner, err)
 	}
 	m.login = u.Name
 	if !found {
 		m.login = "uid" + strconv.Itoa(m.owner) // better than losing the mail
 	}
-	if !m.Env.HasFrom {
-		m.sender = w.qualified(rfc5322.Address{Local: m.login}).String()
-		return nil
-	}
-	a, err := rfc5322.ParseAddress(m.Env.From)
-	if err != nil {
-		return &badMessage{fmt.Sprintf("sender %q: %v", rfc5322.OneLine(m.Env.From, 200), err)}
-	}
-	m.sender = w.qualified(a).String()
 	return nil
 }
 

@@ -37,6 +37,10 @@ type limits struct {
 
 var defaultLimits = limits{hops: 50, expiry: 5 * 24 * time.Hour, time: 5 * time.Minute}
 
+// grace is how long messages in work may take when the router ends. What is not
+// routed then stays where it is.
+const grace = 3 * time.Second
+
 // rescan is how often router/ is read for messages that inotify did not tell of.
 const rescan = time.Minute
 
@@ -59,9 +63,12 @@ func New(s *spool.Spool, h *policy.Holder, log *slog.Logger, out io.Writer) (*Ro
 // Run routes messages with n workers until ctx ends, and then finishes those it
 // is at. watcher tells of new ones.
 func (r *Router) Run(ctx context.Context, n int, watcher *spool.Watcher) error {
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, stop) })()
 	var wg sync.WaitGroup
 	for range n {
-		wg.Go(func() { r.work(ctx) })
+		wg.Go(func() { r.work(working) })
 	}
 	wg.Go(func() { r.queue.clock(ctx) })
 	wg.Go(func() { r.watch(ctx, watcher) })
@@ -160,15 +167,6 @@ func (r *Router) work(ctx context.Context) {
 		w.flush()
 	}
 }
-
-// errRetry is for messages that stay where they are and are tried again.
-type errRetry struct {
-	err  error
-	wait time.Duration
-}
-
-func (e *errRetry) Error() string { return e.err.Error() }
-func (e *errRetry) Unwrap() error { return e.err }
 
 // errDeferred says that the message is in deferred/.
 var errDeferred = errors.New("deferred")

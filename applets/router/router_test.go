@@ -353,7 +353,7 @@ func TestRun(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(st.log.String(), "msg=routed"); n != len(ids) {
+	if n := strings.Count(st.log.String(), "msg=message"); n != len(ids) {
 		t.Errorf("%d messages routed, want %d", n, len(ids))
 	}
 }

@@ -60,7 +60,12 @@ func (l *loader) table(c *shell.Call) int {
 	case have:
 		return l.declare(c, spec)
 	}
-	return l.define(c, spec.Name, func(*shell.Call) int { return 1 })
+	return l.define(c, spec.Name, func(c *shell.Call) int {
+		if s, _ := c.Host.(*Session); s.node() != nil {
+			s.node().add(Event{Kind: EventLookup, Name: c.Name, Args: c.Args, Pos: c.Pos, Outcome: "no table"})
+		}
+		return 1
+	})
 }
 
 // declareBoth defines the command of a table that was built from a source.

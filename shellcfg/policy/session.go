@@ -21,6 +21,10 @@ const (
 // A Session routes the recipients of one message. It is not safe for concurrent
 // use. Close it to give its memory back.
 type Session struct {
+	// OnDuplicate, if set, is told the addresses that were routed before and those
+	// that lead to where another one led before.
+	OnDuplicate func(addr string)
+
 	p    *Policy
 	sh   *shell.Session
 	msg  *Message
@@ -254,6 +258,7 @@ func (s *Session) give(f *frame, d Decision) bool {
 	key := d.leafKey()
 	if _, dup := s.leaves[key]; dup {
 		f.node.add(Event{Kind: EventDuplicate, Decision: &d, Pos: d.Why})
+		s.told(f)
 		return true
 	}
 	s.leaves[key] = struct{}{}
@@ -284,10 +289,17 @@ func (s *Session) duplicate(f *frame) bool {
 	key = append(key, f.addr...)
 	if _, dup := s.seen[string(key)]; dup {
 		f.node.add(Event{Kind: EventSeen})
+		s.told(f)
 		return true
 	}
 	s.seen[string(key)] = struct{}{}
 	return false
+}
+
+func (s *Session) told(f *frame) {
+	if s.OnDuplicate != nil {
+		s.OnDuplicate(f.addr)
+	}
 }
 
 // once tells whether key is new on the way from the recipient to here.
