@@ -199,11 +199,9 @@ func (v *viewer) complain(text string) {
 	_, _ = io.WriteString(v.err, "mailq: "+text+"\n")
 }
 
+// printJSON prints x on a line.
 func (v *viewer) printJSON(x any) error {
-	line, err := json.Marshal(x)
-	if err != nil {
-		return err
-	}
-	v.out.Write(line) // an error stays with the writer until Flush
-	return v.out.WriteByte('\n')
+	enc := json.NewEncoder(v.out)
+	enc.SetEscapeHTML(false) // addresses are full of < and >
+	return enc.Encode(x)
 }

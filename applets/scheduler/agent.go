@@ -1,8 +1,10 @@
 package scheduler
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -146,7 +148,8 @@ func (q *Queue) agentSays(a *agent, ev *protocol.Event) {
 		a.pool.failures = 0
 		q.jobDone(r, ev.Job.Rcpts, ev.Results, false)
 	case protocol.Log:
-		q.log.Info("agent", "channel", a.pool.key.channel, "pid", a.child.pid, "text", ev.Text)
+		msg, attrs := agentLine(ev.Text)
+		q.log.LogAttrs(context.Background(), slog.LevelInfo, msg, append(attrs, slog.Int("pid", a.child.pid))...)
 	case protocol.Remark:
 		q.log.Debug("agent", "channel", a.pool.key.channel, "pid", a.child.pid, "text", ev.Text)
 	case protocol.Garbage:

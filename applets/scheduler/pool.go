@@ -39,12 +39,16 @@ func (q *Queue) pool(c *Clause, channel, host string) *pool {
 	}
 	p := q.pools[key]
 	if p == nil {
-		p = &pool{key: key, capacity: 1}
+		p = &pool{key: key, capacity: unknownCapacity}
 		q.pools[key] = p
 	}
 	p.clause, p.old = c, false
 	return p
 }
+
+// unknownCapacity is that of agents of which none has spoken yet: one is started, and
+// its first #hungry says how many are needed.
+const unknownCapacity = 1 << 20
 
 // signature is what makes agents of two clauses different programs.
 func (c *Clause) signature() string {

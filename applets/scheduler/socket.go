@@ -85,6 +85,7 @@ type client struct {
 	ctx   context.Context
 	conn  *net.UnixConn
 	out   *bufio.Writer
+	enc   *json.Encoder // to out
 	uid   int
 	admin bool
 }
@@ -96,6 +97,8 @@ func (q *Queue) serveClient(ctx context.Context, conn *net.UnixConn) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	c := &client{q: q, ctx: ctx, conn: conn, out: bufio.NewWriterSize(conn, 32<<10)}
+	c.enc = json.NewEncoder(c.out)
+	c.enc.SetEscapeHTML(false)
 	err := c.authorise()
 	if err == nil {
 		err = c.serve()
@@ -197,17 +200,14 @@ func (c *client) do(req *queuesock.Request) error {
 
 // send queues a line of the answer.
 func (c *client) send(a *queuesock.Answer) error {
-	line, err := json.Marshal(a)
-	if err != nil {
-		return err
-	}
-	if len(line) >= c.out.Available() {
+	if c.out.Available() < c.out.Size()/2 {
 		if err := c.flush(); err != nil {
 			return err
 		}
+	} else if err := c.conn.SetWriteDeadline(time.Now().Add(answerTime)); err != nil {
+		return err // for a line that is longer than the buffer
 	}
-	c.out.Write(line) // an error shows again in flush
-	return c.out.WriteByte('\n')
+	return c.enc.Encode(a)
 }
 
 func (c *client) flush() error {
