@@ -77,7 +77,8 @@ func newAgent(o Options, db *users.Users) (*agent, error) {
 		return nil, err
 	}
 	a.mbox.room = make(waitRoom, waitPlaces)
-	a.mbox.noSync, a.maildir.sync = o.NoSync, &syncer{off: o.NoSync}
+	a.mbox.sync = &syncer{off: o.NoSync}
+	a.maildir.sync = a.mbox.sync
 	return a, nil
 }
 

@@ -60,13 +60,13 @@ func (m *mailDrop) deliver(t maildirTarget, l *letter.Letter) (err error) {
 	if err := t.as.Do(func() error { return m.write(d, l) }); err != nil {
 		return err
 	}
-	if err := m.sync.file(d.fd); err != nil {
+	if err := m.sync.sync(d.fd); err != nil {
 		return errors.Join(err, t.as.Do(d.remove))
 	}
 	if err := t.as.Do(d.publish); err != nil {
 		return err
 	}
-	return m.sync.dir(d.new)
+	return m.sync.sync(d.new)
 }
 
 func (m *mailDrop) write(d *drop, l *letter.Letter) error {

@@ -24,10 +24,10 @@ type target struct {
 // An appender appends letters to mbox files, all or nothing each. Letters for the
 // same file that wait at the same time share the locks and one sync.
 type appender struct {
-	locks  lockKinds
-	room   waitRoom
-	noSync bool
-	log    func(format string, args ...any)
+	locks lockKinds
+	room  waitRoom
+	sync  *syncer
+	log   func(format string, args ...any)
 
 	mu     sync.Mutex
 	queues map[string][]*appendJob // of files that somebody is writing to
@@ -259,11 +259,8 @@ func (f *openMbox) cut(size int64) error {
 }
 
 func (f *openMbox) sync(a *appender, created bool) error {
-	switch {
-	case a.noSync:
-		return nil
-	case created: // the name in the directory too, which we may not be able to open
+	if created && !a.sync.off { // the name in the directory too, which we may not be able to open
 		return os.NewSyscallError("syncfs", unix.Syncfs(f.fd))
 	}
-	return os.NewSyscallError("fsync", unix.Fsync(f.fd))
+	return a.sync.sync(f.fd)
 }

@@ -112,7 +112,7 @@ func appendOne(t testing.TB, path, body string) error {
 	if _, err := f.WriteString(body); err != nil {
 		return err
 	}
-	a := &appender{locks: lockKinds{true, true, true}, room: make(waitRoom, 1), noSync: true}
+	a := &appender{locks: lockKinds{true, true, true}, room: make(waitRoom, 1), sync: &syncer{off: true}}
 	return a.deliver(t.Context(), target{path, self(), 0o600}, &letter.Letter{
 		From: letter.FromLine("s@example.net", time.Now()), Head: []byte("A: b\n\n"), Body: &letter.Body{File: f, Size: int64(len(body))}})
 }
