@@ -191,9 +191,11 @@ func show(c *shell.Call, text string) int {
 
 // options reads the options of expand and returns the texts of the lists.
 func (l *list) options(c *shell.Call) ([]string, bool) {
-	g := proc.NewGetopt("p:s:d:", c.Args)
+	g := proc.NewGetopt("ap:s:d:", c.Args)
 	for g.Next() {
 		switch g.Opt {
+		case 'a':
+			l.addresses = true
 		case 'p':
 			n, err := strconv.ParseUint(g.Value, 10, 31)
 			if err != nil {
@@ -212,7 +214,7 @@ func (l *list) options(c *shell.Call) ([]string, bool) {
 		}
 	}
 	if g.Err() != nil {
-		usage(c, "[-p UID] [-s SENDER] [-d DETAIL] [--] [LIST...]: %v", g.Err())
+		usage(c, "[-a] [-p UID] [-s SENDER] [-d DETAIL] [--] [LIST...]: %v", g.Err())
 		return nil, false
 	}
 	if texts := g.Args(); len(texts) > 0 {

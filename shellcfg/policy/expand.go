@@ -108,6 +108,9 @@ func hasFold(s, prefix string) bool {
 // member makes the frame for an item of a list.
 func (s *Session) member(l *list, item string) *frame {
 	k, text := classify(item)
+	if l.addresses {
+		k, text = mailbox(item)
+	}
 	if k == address && l.detail != "" {
 		text = withDetail(text, l.detail)
 	}
@@ -133,9 +136,10 @@ func withDetail(addr, detail string) string {
 
 // expandCommand is
 //
-//	expand [-p UID] [-s SENDER] [-d DETAIL] [--] [LIST...]
+//	expand [-a] [-p UID] [-s SENDER] [-d DETAIL] [--] [LIST...]
 //
-// with lists from standard input if there is none.
+// with lists from standard input if there is none. -a is for lists that a stranger
+// may have had a part in: their members are addresses, whatever they look like.
 func expandCommand(c *shell.Call) int {
 	s, ok := routing(c)
 	if !ok {

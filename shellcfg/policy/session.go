@@ -65,6 +65,7 @@ type list struct {
 	items     []string
 	next      int
 	detail    string
+	addresses bool // members are addresses and nothing else
 	privilege int
 	sender    string
 	hasSender bool
