@@ -81,8 +81,8 @@ func applet(args []string) *Applet {
 }
 
 func lookup(name string) *Applet {
-	for i := range Table {
-		row := &Table[i]
+	for _, r := range Table() {
+		row := &r
 		if row.Name == name {
 			return row
 		}

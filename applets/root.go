@@ -21,7 +21,7 @@ func root() *cobra.Command {
 	for _, cmd := range root.Commands() {
 		have[cmd.Name()] = true
 	}
-	for _, row := range Table {
+	for _, row := range Table() {
 		if have[row.Name] {
 			continue // a daemon: the control command starts it
 		}
@@ -44,7 +44,7 @@ func appletsCommand() *cobra.Command {
 		GroupID: string(Admin),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, row := range Table {
+			for _, row := range Table() {
 				if !links {
 					fmt.Fprintf(cmd.OutOrStdout(), "%-12s %-38s %s\n", row.Name, row.Class, row.Help)
 				}

@@ -17,7 +17,7 @@ import (
 // scripts start real daemons that talk through real directories and pipes.
 func TestMain(m *testing.M) {
 	programs := map[string]func(){"zmailer": act}
-	for _, row := range Table {
+	for _, row := range Table() {
 		programs[row.Name] = act
 		for _, alias := range row.Aliases {
 			programs[alias] = act
@@ -102,8 +102,11 @@ func freePort(ts *testscript.TestScript) int {
 // awaitCmd runs a command again and again until it succeeds (with "!", until it
 // fails), for at most 20 seconds.
 func awaitCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) > 0 && args[0] == "exec" {
+		args = args[1:]
+	}
 	if len(args) == 0 {
-		ts.Fatalf("usage: await command...")
+		ts.Fatalf("usage: await [exec] command...")
 	}
 	deadline := time.Now().Add(20 * time.Second)
 	for {

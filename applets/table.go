@@ -2,6 +2,20 @@ package applets
 
 import (
 	"github.com/spf13/cobra"
+
+	"zmailer/agents/mailbox"
+	"zmailer/agents/protocol/tatest"
+	"zmailer/agents/smtp"
+	"zmailer/applets/explain"
+	"zmailer/applets/mailq"
+	"zmailer/applets/newaliases"
+	"zmailer/applets/router"
+	"zmailer/applets/scheduler"
+	"zmailer/applets/sendmail"
+	"zmailer/applets/setup"
+	"zmailer/applets/smtpserver"
+	"zmailer/applets/vacation"
+	"zmailer/shellcfg/cf"
 )
 
 // A Class groups programs in the help text.
@@ -30,4 +44,42 @@ type Applet struct {
 
 // Table is the only list of programs: dispatch, help, the installer's links and
 // the end-to-end tests all come from it.
-var Table = []Applet{}
+func Table() []Applet {
+	return []Applet{
+		{Name: "router", Class: Daemon, Help: "Decide what happens to each message", Command: router.Command},
+		{Name: "scheduler", Class: Daemon, Help: "Manage the queue and run transport agents", Command: scheduler.Command},
+		{Name: "smtpserver", Class: Daemon, Help: "Receive mail by SMTP", Command: smtpserver.Command},
+
+		{Name: "sendmail", Aliases: []string{"send-mail"}, Class: User, Help: "Submit a message", Command: sendmail.Command, Submit: true,
+			Links: []string{"sbin/sendmail", "lib/sendmail"}, Collect: 400},
+		{Name: "mailq", Class: User, Help: "Show the queue", Command: mailq.Command, Links: []string{"bin/mailq"}},
+		{Name: "newaliases", Class: User, Help: "Build the alias database", Command: newaliases.Command, Links: []string{"bin/newaliases"}},
+		{Name: "vacation", Class: User, Help: "Answer mail while its reader is away", Command: vacation.Command, Links: []string{"bin/vacation"}},
+		{Name: "rmail", Class: User, Help: "Receive mail by UUCP", Command: sendmail.RmailCommand, Links: []string{"bin/rmail"}},
+
+		{Name: "smtp", Class: Agent, Help: "Deliver by SMTP or LMTP", Command: smtp.Command},
+		{Name: "mailbox", Class: Agent, Help: "Deliver to mailboxes, files and programs", Command: mailbox.Command},
+
+		{Name: "explain", Class: Admin, Help: "Say where mail to an address would go, and why", Command: explain.Command},
+		{Name: "ta-test", Class: Admin, Help: "Prove that a transport agent speaks the protocol", Command: tatest.Command},
+		{Name: "install", Class: Admin, Help: "Install this binary", Command: installCommand},
+		{Name: "try", Class: Admin, Help: "Try an installation out", Command: setup.TryCommand},
+	}
+}
+
+// installCommand gives the installer what the programs bring along.
+func installCommand() *cobra.Command {
+	router, err := cf.Files.ReadFile("router.cf")
+	if err != nil {
+		panic(err) // it is part of the binary
+	}
+	cfg := setup.Config{Stock: []setup.Stock{
+		{Name: "router.cf", Text: string(router)},
+		{Name: "scheduler.conf", Text: string(scheduler.Stock)},
+		{Name: "smtpserver.conf", Text: string(smtpserver.Stock)},
+	}}
+	for _, row := range Table() {
+		cfg.Links = append(cfg.Links, row.Links...)
+	}
+	return setup.InstallCommand(cfg)
+}
