@@ -102,7 +102,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	d.log.Info("started", "pid", os.Getpid(), "host", d.addresses())
 	d.serve(ctx, hup)
-	d.log.Info("stopped", "nrcpt", d.srv.accepted.Load())
+	d.log.Info("stopped", "accepted", d.srv.accepted.Load())
 	return nil
 }
 

@@ -61,11 +61,12 @@ func (l *listenSpec) setAddr(s string) error {
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 && port != "0" {
 		return fmt.Errorf("%s: bad port", s)
 	}
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
 	if host != "" {
 		ip := net.ParseIP(host)
 		switch {
-		case ip == nil && host == "localhost":
-			host = "127.0.0.1"
 		case ip == nil:
 			return fmt.Errorf("%s: want an IP address", s)
 		case ip.To4() != nil:

@@ -92,7 +92,7 @@ func testConf(t testing.TB) *shellcfg.Conf {
 	if err := spool.Create(post, false); err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf("POSTOFFICE=%s\nLOGDIR=%s\nHOSTNAME=mx.example.org\nMYDOMAIN=example.org\nSMTPLISTEN=127.0.0.1:0\nSPOOLSYNC=none\n", post, dir)
+	text := fmt.Sprintf("POSTOFFICE=%s\nLOGDIR=%s\nHOSTNAME=mx.example.org\nMYDOMAIN=example.org\nSMTPLISTEN=127.0.0.1:0\nSPOOLSYNC=none\nTRUSTEDUSER=root\n", post, dir)
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

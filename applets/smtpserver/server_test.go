@@ -274,3 +274,23 @@ func TestLocalSession(t *testing.T) {
 		t.Errorf("%d messages", n)
 	}
 }
+
+func awaitLog(t *testing.T, file, want string) {
+	t.Helper()
+	var b []byte
+	for range 1000 {
+		b, _ = os.ReadFile(file)
+		if strings.Contains(string(b), want) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("no %s in\n%s", want, b)
+}
+
+func hangUpSelf(t *testing.T) {
+	t.Helper()
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+}

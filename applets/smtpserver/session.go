@@ -70,6 +70,7 @@ type conn interface {
 
 var (
 	errShutdown = errors.New("server shuts down")
+	errPanic    = errors.New("session panicked")
 	errDone     = errors.New("the last reply has been made")
 	errSlow     = errors.New("message comes too slowly")
 )
@@ -258,6 +259,7 @@ const farewellTime = 2 * time.Second
 // end leaves nothing of the session behind.
 func (s *session) end() {
 	if r := recover(); r != nil {
+		s.trouble = errPanic
 		s.log.Error("session panicked", "client", s.clientText, "spoolid", s.mail.id, "err", r, "stack", string(debug.Stack()))
 		s.out = append(s.out[:0], "421 4.3.0 Error: internal error, try again later\r\n"...)
 		if err := s.flush(); err != nil {
