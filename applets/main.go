@@ -74,7 +74,7 @@ func applet(args []string) *Applet {
 		return nil
 	}
 	row := lookup(args[0])
-	if row != nil && row.Class == Daemon && len(args) == 1 {
+	if row != nil && (row.Hidden || row.Class == Daemon && len(args) == 1) {
 		return nil
 	}
 	return row

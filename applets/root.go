@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"zmailer/applets/control"
+	"zmailer/applets/queue"
 )
 
 // root is the zmailer command with every program below it.
@@ -14,6 +15,7 @@ func root() *cobra.Command {
 	for _, class := range []Class{Admin, Daemon, User, Agent} {
 		root.AddGroup(&cobra.Group{ID: string(class), Title: string(class) + ":"})
 	}
+	root.AddCommand(queue.Commands()...)
 	for _, cmd := range root.Commands() {
 		cmd.GroupID = string(Admin)
 	}
@@ -23,7 +25,7 @@ func root() *cobra.Command {
 	}
 	for _, row := range Table() {
 		if have[row.Name] {
-			continue // a daemon: the control command starts it
+			continue // a verb has the name
 		}
 		cmd := row.Command()
 		cmd.Short, cmd.GroupID = row.Help, string(row.Class)

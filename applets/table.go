@@ -40,6 +40,7 @@ type Applet struct {
 	Submit  bool     // may run with effective ids that are not the real ones
 	Links   []string // where the installer puts a link with the program's name, below the prefix
 	Collect int      // garbage collector percentage, 0 for the default
+	Hidden  bool     // found by argv[0] alone: "zmailer NAME" is a verb of the control command
 }
 
 // Table is the only list of programs: dispatch, help, the installer's links and

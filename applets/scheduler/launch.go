@@ -31,9 +31,10 @@ func (ps *processes) launch(s *agentSpec) (*child, error) {
 		return nil, errors.New("empty command")
 	}
 	cmd := exec.Command(ps.self)
-	cmd.Args = append([]string{"zmailer"}, s.argv...)
+	// By argv[0], as the name alone may also be a verb of the zmailer command.
+	cmd.Args = s.argv
 	if s.argv[0][0] == '/' {
-		cmd.Path, cmd.Args = s.argv[0], s.argv
+		cmd.Path = s.argv[0]
 	}
 	cmd.Dir = ps.dir
 	cmd.Env = append(os.Environ(), s.env...)
