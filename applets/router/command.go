@@ -14,6 +14,7 @@ import (
 	"zmailer/shellcfg"
 	"zmailer/shellcfg/policy"
 	"zmailer/spool"
+	"zmailer/spool/journal"
 	"zmailer/spool/proc"
 	"zmailer/spool/zlog"
 )
@@ -120,7 +121,14 @@ func dropGroups() error {
 	return syscall.Setgroups(nil)
 }
 
+// recoverSpool brings messages back to states that somebody moves on: first those
+// that a power cut took from the file system and the journal still has.
 func recoverSpool(s *spool.Spool, log *slog.Logger) error {
+	if st, err := journal.Recover(s, log); err != nil {
+		return err
+	} else if st.Restored+st.Removed > 0 {
+		log.Warn("journal replayed", "restored", st.Restored, "removed", st.Removed)
+	}
 	rec, err := s.Recover(func(id spool.ID, what string) {
 		log.Warn("recovered", "spoolid", string(id), "action", what)
 	})
