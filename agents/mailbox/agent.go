@@ -132,11 +132,12 @@ func (a *agent) address(c *copyOf, local string) string {
 	return rfc5322.Address{Local: local, Domain: a.domain(c)}.String()
 }
 
-// domain is the mail domain of the recipient: the host the router chose if that
-// is one, and else the domain of this host.
+// domain is the mail domain of the recipient.
 func (a *agent) domain(c *copyOf) string {
-	if host := c.rcpt.Host; strings.Contains(host, ".") && rfc5322.ValidDomain(host) {
-		return host
+	if user := c.rcpt.User; user[0] != '|' && user[0] != '/' {
+		if addr, err := rfc5322.ParseAddress(user); err == nil && addr.Domain != "" {
+			return addr.Domain
+		}
 	}
 	return a.Domain
 }

@@ -1,15 +1,16 @@
 package mailbox
 
 import (
-	"syscall"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"zmailer/agents/protocol"
 	"zmailer/agents/runner"
+	"zmailer/agents/serve"
 	"zmailer/shellcfg"
 	"zmailer/shellcfg/users"
+	"zmailer/spool"
 	"zmailer/spool/proc"
 )
 
@@ -32,7 +33,7 @@ maildir:PATH, or PATH for mbox, with %u the user, %h his home and %d the domain.
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Mailbox, "mailbox", "", "template of mailboxes, instead of MAILBOX")
-	f.StringVar(&o.Locks, "locks", "", "locks of an mbox, in this order: dotlock,fcntl,flock (MBOXLOCKS)")
+	f.StringVar(&o.Locks, "locks", "", "locks of an mbox: dotlock, fcntl, flock, or several of them with commas (MBOXLOCKS)")
 	f.DurationVar(&o.Limit, "time-limit", runner.DefaultLimit, "how long a program may take")
 	f.StringVar(&overQuota, "over-quota", "defer", "what becomes of mail for a user over disk quota: defer or bounce")
 	f.StringVar(&o.DefaultUser, "default-user", "", "who runs programs and writes files of aliases that belong to root (DEFAULTUSER)")
@@ -50,24 +51,17 @@ maildir:PATH, or PATH for mbox, with %u the user, %h his home and %d the domain.
 }
 
 func run(cmd *cobra.Command, o Options) error {
-	conf, err := shellcfg.LoadConf(shellcfg.ConfPath())
-	if err != nil {
-		return proc.Exit(proc.Config, "%w", err)
-	}
-	spool, err := conf.OpenSpool()
-	if err != nil {
-		return proc.Exit(proc.Config, "%w", err)
-	}
-	o.Hostname, o.Domain, o.NoSync = conf.Hostname, conf.MyDomain, spool.NoSync
-	o.Mailbox = first(o.Mailbox, conf.Mailbox)
-	o.Locks = first(o.Locks, conf.Get("MBOXLOCKS"), "dotlock,fcntl,flock")
-	o.DefaultUser = first(o.DefaultUser, conf.Get("DEFAULTUSER"), "daemon")
-	syscall.Umask(0o077)
-	a, err := newAgent(o, users.New(users.System(conf.Path("db/users"))))
-	if err != nil {
-		return proc.Exit(proc.Config, "%s: %w", conf.File, err)
-	}
-	return protocol.Serve(cmd.Context(), &protocol.Agent{Spool: spool, Capacity: capacity, Deliver: a.deliver}, cmd.InOrStdin(), cmd.OutOrStdout())
+	return serve.Run(cmd, capacity, func(conf *shellcfg.Conf, s *spool.Spool) (serve.Deliver, error) {
+		o.Hostname, o.Domain, o.NoSync = conf.Hostname, conf.MyDomain, s.NoSync
+		o.Mailbox = first(o.Mailbox, conf.Mailbox)
+		o.Locks = first(o.Locks, conf.Get("MBOXLOCKS"), "dotlock,fcntl,flock")
+		o.DefaultUser = first(o.DefaultUser, conf.Get("DEFAULTUSER"), "daemon")
+		a, err := newAgent(o, users.New(users.System(conf.Path("db/users"))))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", conf.File, err)
+		}
+		return a.deliver, nil
+	})
 }
 
 func first(words ...string) string {
