@@ -38,7 +38,17 @@ func run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return o.tell(err)
 	}
-	switch cmd.Name() {
+	o.named(cmd.Name())
+	if err := o.checkFiles(); err != nil {
+		return o.tell(err)
+	}
+	o.environment(os.Getenv)
+	return o.tell(o.do(cmd))
+}
+
+// named sets the mode that the name of the program stands for.
+func (o *options) named(name string) {
+	switch name {
 	case "hoststat":
 		o.mode = 'h'
 	case "purgestat":
@@ -46,11 +56,6 @@ func run(cmd *cobra.Command, args []string) error {
 	case "smtpd":
 		o.mode = 'd'
 	}
-	if err := o.checkFiles(); err != nil {
-		return o.tell(err)
-	}
-	o.environment(os.Getenv)
-	return o.tell(o.do(cmd))
 }
 
 // shield makes the process independent of what its caller left it. The spool's

@@ -26,7 +26,7 @@ type source struct {
 const sourceBuffer = 64 << 10
 
 func newSource(ctx context.Context, r io.Reader, ignoreDots bool) *source {
-	return &source{r: bufio.NewReaderSize(&patient{ctx: ctx, r: r}, sourceBuffer), dots: !ignoreDots}
+	return &source{r: bufio.NewReaderSize(newPatient(ctx, r), sourceBuffer), dots: !ignoreDots}
 }
 
 // Read implements io.Reader. It returns io.EOF at the end of the message.
@@ -80,37 +80,4 @@ func (s *source) next() ([]byte, error) {
 	}
 	s.inLine = !whole
 	return piece, err
-}
-
-// patient is a reader that can be told not to wait any longer: a read of a pipe
-// cannot be interrupted otherwise.
-type patient struct {
-	ctx context.Context
-	r   io.Reader
-	buf []byte
-}
-
-func (p *patient) Read(b []byte) (int, error) {
-	if p.ctx.Done() == nil {
-		return p.r.Read(b)
-	}
-	if len(p.buf) < len(b) {
-		p.buf = make([]byte, len(b))
-	}
-	type result struct {
-		n   int
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		n, err := p.r.Read(p.buf[:len(b)])
-		done <- result{n, err}
-	}()
-	select {
-	case res := <-done:
-		return copy(b, p.buf[:res.n]), res.err
-	case <-p.ctx.Done():
-		p.buf = nil // the read may still fill it
-		return 0, context.Cause(p.ctx)
-	}
 }

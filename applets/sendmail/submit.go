@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -147,7 +148,11 @@ func (o *options) conf() (*shellcfg.Conf, error) {
 		path = shellcfg.ConfPath()
 	}
 	conf, err := shellcfg.LoadConf(path)
-	if err != nil {
+	var file *fs.PathError
+	switch {
+	case errors.As(err, &file) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission):
+		return nil, proc.Exit(proc.TempFail, "%w", err) // out of descriptors, a disk that fails
+	case err != nil:
 		return nil, proc.Exit(proc.Config, "%w", err)
 	}
 	if o.spoolDir != "" {
