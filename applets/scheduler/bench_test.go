@@ -98,3 +98,29 @@ func BenchmarkStatus(b *testing.B) {
 		q.fillStatus(st)
 	}
 }
+
+// BenchmarkRead reads and folds a control file, as the scan does for each message.
+func BenchmarkRead(b *testing.B) {
+	in := &instance{world: newWorld(b, testConf)}
+	var scratch []byte
+	for i := range 100 {
+		if err := in.writeDeferred(i, 10, &scratch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var all []spool.ID
+	for _, h := range spool.HashDirs() {
+		if err := spool.EachID(in.spool.Root+"/transport/"+h, func(id spool.ID) error {
+			all = append(all, id)
+			return nil
+		}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if l := in.q.read(all[i%len(all)], true); l.control == nil {
+			b.Fatal("not read")
+		}
+	}
+}

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 	"unique"
+
+	"golang.org/x/sys/unix"
 
 	"zmailer/agents/protocol"
 	"zmailer/spool"
@@ -60,12 +61,13 @@ type loaded struct {
 // what the router has not finished, or what is finished already, is passed over.
 func (q *Queue) read(id spool.ID, scanned bool) loaded {
 	if scanned {
-		if _, err := os.Lstat(q.spool.QueuePath(id)); errors.Is(err, fs.ErrNotExist) {
+		var st unix.Stat_t
+		if err := unix.Lstat(q.spool.QueuePath(id), &st); err == unix.ENOENT {
 			// State "orphan" of the spool's table: finished, Recover removes it.
 			return loaded{}
 		}
 	}
-	c, err := spool.ReadControl(q.spool.ControlPath(id))
+	c, err := readControl(q.spool.ControlPath(id))
 	if err == nil && c.ID != id {
 		err = fmt.Errorf("control file of %s names message %s", id, c.ID)
 	}

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -40,6 +41,13 @@ func TestMain(m *testing.M) {
 
 // actAs is the agent: what its recipients' users ask for happens.
 func actAs(kind string) error {
+	if kind == "scheduler" {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		cmd := Command()
+		cmd.SetArgs(nil)
+		return cmd.ExecuteContext(ctx)
+	}
 	root, err := os.Getwd()
 	if err != nil {
 		return err
