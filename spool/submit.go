@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"sync"
 
 	"zmailer/spool/disk"
 )
@@ -21,7 +22,7 @@ const SmallMessage = 256 << 10
 type Journal interface {
 	// Append returns when the complete message file msg of id would survive a power
 	// cut. After an error nothing may be promised; the message may or may not
-	// reappear after a power cut.
+	// reappear after a power cut. msg is the caller's again when it returns.
 	Append(ctx context.Context, id ID, msg []byte) error
 }
 
@@ -46,16 +47,36 @@ func (s *Spool) Submit(env *Envelope) (*Submission, error) {
 
 // SubmitAs is Submit for a caller who needed the id before the envelope was known.
 func (s *Spool) SubmitAs(id ID, env *Envelope) (*Submission, error) {
-	head, err := env.Append(make([]byte, 0, 8<<10))
-	if err != nil {
-		return nil, err
-	}
-	sub := &Submission{ID: id, s: s, temp: s.Root + "/" + PublicDir + "/" + strconv.Itoa(os.Getpid()) + "." + string(id)}
-	if _, err := sub.Write(head); err != nil {
+	sub := &Submission{ID: id, s: s, temp: s.Root + "/" + PublicDir + "/" + processID() + "." + string(id)}
+	var err error
+	if sub.mem, err = env.Append((*messages.Get().(*[]byte))[:0]); err != nil {
 		sub.Abort()
 		return nil, err
 	}
+	if sub.size = int64(len(sub.mem)); sub.size > SmallMessage {
+		if sub.err = sub.create(); sub.err != nil {
+			sub.Abort()
+			return nil, sub.err
+		}
+	}
 	return sub, nil
+}
+
+var processID = sync.OnceValue(func() string { return strconv.Itoa(os.Getpid()) })
+
+// messages keeps the memory of small messages for the next ones. Most of what a
+// server under load allocates would be this.
+var messages = sync.Pool{New: func() any { b := make([]byte, 0, 8<<10); return &b }}
+
+// keepMessage bounds the memory that is kept for one message.
+const keepMessage = 32 << 10
+
+// free gives the message's memory back.
+func (sub *Submission) free() {
+	if mem := sub.mem; mem != nil && cap(mem) <= keepMessage {
+		messages.Put(&mem)
+	}
+	sub.mem = nil
 }
 
 // Reinject begins the submission of a complete message file, envelope included,
@@ -126,6 +147,7 @@ func (sub *Submission) Commit(ctx context.Context) error {
 		sub.Abort()
 		return fmt.Errorf("submit %s: %w", sub.ID, err)
 	}
+	sub.free()
 	return nil
 }
 
@@ -177,7 +199,7 @@ func (sub *Submission) Abort() {
 		sub.s.disk().Remove(sub.temp) // else swept after a day
 	}
 	sub.err = errAborted
-	sub.mem = nil
+	sub.free()
 }
 
 var errAborted = errors.New("submission was aborted")

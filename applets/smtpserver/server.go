@@ -34,6 +34,7 @@ type server struct {
 	count    map[netip.Prefix]int
 	tasks    sync.WaitGroup // sessions
 	turned   time.Time      // when the last line about a refused connection was logged
+	cleared  time.Time      // when waiting sessions were last looked for
 }
 
 func newServer(log *slog.Logger, sp *spool.Spool, cfg *config) *server {
@@ -158,6 +159,9 @@ func (srv *server) enter(s *session, cfg *config) string {
 	case key.IsValid() && srv.count[key] >= cfg.limits.perAddress:
 		return "4.7.0 " + cfg.conf.Hostname + " Error: too many connections from your address"
 	}
+	if len(srv.sessions) > cfg.limits.sessions/4*3 {
+		srv.makeRoom()
+	}
 	srv.sessions[s] = key
 	srv.active.Add(1)
 	srv.count[key]++
@@ -194,6 +198,20 @@ func (srv *server) turnAway(c net.Conn, spec listenSpec, s *session, why string)
 	srv.mu.Unlock()
 	if !quiet {
 		srv.log.Warn("turned away", "client", s.clientText, "reason", why)
+	}
+}
+
+// makeRoom ends the sessions that only wait, when most places are taken.
+func (srv *server) makeRoom() {
+	now := time.Now()
+	if now.Sub(srv.cleared) < time.Second {
+		return
+	}
+	srv.cleared = now
+	for s := range srv.sessions {
+		if s.idle.Load() && now.Sub(time.Unix(0, s.since.Load())) > stressTime {
+			s.conn.SetReadDeadline(now) // fails if it has just ended
+		}
 	}
 }
 

@@ -294,3 +294,39 @@ func hangUpSelf(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestMakeRoom fills the server with sessions that say nothing for a while: they
+// go when others want to come in.
+func TestMakeRoom(t *testing.T) {
+	ts := start(t, "limit sessions=8")
+	var sleepers []net.Conn
+	for range 7 {
+		c := ts.dial()
+		greeting(t, c)
+		sleepers = append(sleepers, c)
+	}
+	// Only a session that waits for a command can be seen as asleep.
+	for range 1000 {
+		if n := ts.age(); n == len(sleepers) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	greeting(t, ts.dial())
+	for _, c := range sleepers {
+		if b, _ := io.ReadAll(c); !strings.HasPrefix(string(b), "421 4.4.2 ") {
+			t.Errorf("got %q", b)
+		}
+	}
+}
+
+// age makes the sessions that wait older than they are and counts them.
+func (ts *testServer) age() (n int) {
+	ts.eachSession(func(s *session) {
+		if s.idle.Load() && s.since.Load() != 0 {
+			s.since.Store(time.Now().Add(-2 * stressTime).UnixNano())
+			n++
+		}
+	})
+	return n
+}

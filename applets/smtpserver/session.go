@@ -53,6 +53,7 @@ type session struct {
 	timeout  time.Duration // for what is read now
 	fresh    bool          // a command may have a new deadline
 	idle     atomic.Bool   // waits for a command
+	since    atomic.Int64  // how long it has done so, in Unix nanoseconds
 	done     bool          // the last reply has been made
 	accepted int
 	errs     int // of the protocol
@@ -96,7 +97,6 @@ func (s *session) run() {
 func (s *session) next() error {
 	s.timeout = s.srv.commandTimeout(s.cfg)
 	s.fresh = true
-	s.idle.Store(true)
 	line, err := s.in.line(maxLine)
 	s.idle.Store(false)
 	switch {
@@ -125,8 +125,11 @@ func (s *session) beforeRead() error {
 	if err := s.flush(); err != nil {
 		return err
 	}
-	if s.srv.closing.Load() && s.idle.Load() {
-		return errShutdown
+	if s.mail.reading == nil {
+		s.idle.Store(true) // from here on others may move the deadline
+		if s.srv.closing.Load() {
+			return errShutdown
+		}
 	}
 	return nil
 }
@@ -141,6 +144,7 @@ func (s *session) renew() error {
 	}
 	s.fresh = false
 	now := time.Now()
+	s.since.Store(now.UnixNano())
 	if left := s.due.Sub(now); left <= s.timeout && left > s.timeout-s.timeout/8 {
 		return nil
 	}
