@@ -12,8 +12,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-
-	"zmailer/spool/dsn"
 )
 
 // credentials are a user and password for a destination.
@@ -108,9 +106,7 @@ func (s *session) authenticate(cr *credentials) *openFailure {
 		return s.lost("AUTH "+mech, err)
 	}
 	if r.code != 235 {
-		fail := s.refused(r)
-		fail.Action, fail.RetryAfter = dsn.RetryAt, retryAfter
-		return fail
+		return s.refused(r).soften()
 	}
 	return nil
 }

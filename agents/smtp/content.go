@@ -38,7 +38,8 @@ type message struct {
 	body  *io.SectionReader
 	small *[]byte // the body, if it is small
 	size  int64   // of the body
-	lines int64   // line ends in the body
+	lines int64   // in the body
+	open  bool    // the last one has no end yet
 	eight bool    // the body holds octets that are not ASCII
 }
 
@@ -64,6 +65,9 @@ func loadMessage(d *protocol.Delivery) (*message, error) {
 
 func (m *message) look(p []byte) {
 	m.lines += int64(bytes.Count(p, []byte{'\n'}))
+	if len(p) > 0 {
+		m.open = p[len(p)-1] != '\n'
+	}
 	m.eight = m.eight || hasEightBit(p)
 }
 
@@ -113,12 +117,17 @@ type content struct {
 	convert *converter // nil: as it is
 }
 
-// wireSize is the number of octets with SMTP line ends.
+// wireSize is the number of octets with SMTP line ends, dots not counted. A CR in
+// the text makes it a little too large.
 func (ct *content) wireSize() int64 {
 	if ct.convert != nil {
 		return ct.convert.size
 	}
-	return ct.message.size + ct.message.lines + int64(len(ct.header)+bytes.Count(ct.header, []byte{'\n'}))
+	n := ct.message.size + ct.message.lines
+	if ct.message.open {
+		n += 2
+	}
+	return n + int64(len(ct.header)+bytes.Count(ct.header, []byte{'\n'}))
 }
 
 // encode appends the whole content of a small message.

@@ -39,10 +39,15 @@ func newConverter(header []byte, m *message) (*converter, error) {
 	if err := look.run(m); err != nil {
 		return nil, err
 	}
+	var last byte = '\n'
 	err := cv.run(m, func(p []byte) error {
 		cv.size += int64(len(p) + bytes.Count(p, []byte{'\n'}))
+		last = p[len(p)-1]
 		return nil
 	})
+	if last != '\n' {
+		cv.size += 2
+	}
 	return cv, err
 }
 

@@ -30,6 +30,11 @@ type driver struct {
 // start runs an agent with options changed by set.
 func start(tb testing.TB, set func(*options)) *driver {
 	tb.Helper()
+	return startContext(tb, context.Background(), set)
+}
+
+func startContext(tb testing.TB, ctx context.Context, set func(*options)) *driver {
+	tb.Helper()
 	o := defaultOptions()
 	o.hello = "us.test"
 	fake, err := resolver.NewFake()
@@ -59,7 +64,7 @@ func start(tb testing.TB, set func(*options)) *driver {
 	d := &driver{tb: tb, spool: sp, c: newClient(o), in: inW, out: bufio.NewScanner(outR), done: make(chan error, 1)}
 	d.out.Buffer(nil, protocol.MaxLine)
 	go func() {
-		err := protocol.Serve(context.Background(), &protocol.Agent{Spool: sp, Capacity: o.capacity, Deliver: d.c.Deliver}, inR, outW)
+		err := protocol.Serve(ctx, &protocol.Agent{Spool: sp, Capacity: o.capacity, Deliver: d.c.Deliver}, inR, outW)
 		d.c.close()
 		outW.Close()
 		inR.Close()

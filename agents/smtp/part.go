@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"bytes"
 	"mime"
 	"strings"
 	"unicode/utf8"
@@ -93,7 +94,7 @@ func (p *part) appendHead(dst, head []byte, cte string) []byte {
 func tail(head []byte, off int) int {
 	n := len(head) - off
 	for _, end := range []string{"\r\n", "\n"} {
-		if off >= len(end)+1 && string(head[off-len(end):off]) == end && head[off-len(end)-1] == '\n' {
+		if before, ok := bytes.CutSuffix(head[:off], []byte(end)); ok && (len(before) == 0 || before[len(before)-1] == '\n') {
 			return n + len(end)
 		}
 	}

@@ -139,6 +139,13 @@ func (s *session) refused(r reply) *openFailure {
 	return &openFailure{Result: res}
 }
 
+// soften makes a failure temporary: what only our own policy asked for, or our
+// own password, cannot fail mail for good.
+func (f *openFailure) soften() *openFailure {
+	f.Action, f.Status, f.RetryAfter = dsn.RetryAt, "4"+f.Status[1:], retryAfter
+	return f
+}
+
 func (s *session) greet(ctx context.Context, su setup) *openFailure {
 	s.phase(s.c.opt.timeouts.command)
 	banner, err := s.reply()

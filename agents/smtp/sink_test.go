@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -263,7 +264,7 @@ func (c *sinkConn) startTLS() bool {
 func (c *sinkConn) login(arg string) bool {
 	mech, initial, _ := strings.Cut(arg, " ")
 	words := []string{mech, initial}
-	challenges := map[string][]string{"LOGIN": {"VXNlcm5hbWU6", "UGFzc3dvcmQ6"}, "CRAM-MD5": {"PDEyM0BzaW5rPg=="}}[mech]
+	challenges := map[string][]string{"LOGIN": {"VXNlcm5hbWU6", "UGFzc3dvcmQ6"}, "CRAM-MD5": {"PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+"}}[mech]
 	for _, ch := range challenges {
 		io.WriteString(c.nc, "334 "+ch+"\r\n")
 		line, err := c.br.ReadString('\n')
@@ -327,21 +328,24 @@ func (c *sinkConn) finish(stage, data string) bool {
 		arg := ""
 		if c.sink.lmtp {
 			arg = rcpts[i]
-		}
-		ok, more := c.answer(stage, arg, fmt.Sprintf("250 2.0.0 queued as %d", len(c.sink.received())+1))
-		if ok && c.sink.lmtp {
-			m.rcpts = append(m.rcpts, arg)
-		} else if ok {
+			m.rcpts = rcpts[i : i+1]
+		} else {
 			m.rcpts = rcpts
+		}
+		// It is there before the client can know.
+		c.sink.mu.Lock()
+		c.sink.mails = append(c.sink.mails, m)
+		at := len(c.sink.mails) - 1
+		c.sink.mu.Unlock()
+		ok, more := c.answer(stage, arg, fmt.Sprintf("250 2.0.0 queued as %d", at+1))
+		if !ok {
+			c.sink.mu.Lock()
+			c.sink.mails = slices.Delete(c.sink.mails, at, at+1)
+			c.sink.mu.Unlock()
 		}
 		if !more {
 			return false
 		}
-	}
-	if len(m.rcpts) > 0 {
-		c.sink.mu.Lock()
-		c.sink.mails = append(c.sink.mails, m)
-		c.sink.mu.Unlock()
 	}
 	return true
 }

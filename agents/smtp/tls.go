@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"net/netip"
-
-	"zmailer/spool/dsn"
 )
 
 // secure turns encryption on as the policy for the target wants it.
@@ -25,9 +23,7 @@ func (s *session) secure(ctx context.Context, su setup) *openFailure {
 		if su.mode == tlsMay && !r.closing() {
 			return nil
 		}
-		fail := s.refused(r)
-		fail.Action, fail.RetryAfter = dsn.RetryAt, retryAfter // a wish of ours cannot fail the mail for good
-		return fail
+		return s.refused(r).soften()
 	}
 	if err := s.handshake(ctx, su.mode); err != nil {
 		s.broken = true

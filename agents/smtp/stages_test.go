@@ -1,0 +1,310 @@
+package smtp
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"zmailer/spool/dsn"
+)
+
+// stageRows is what becomes of recipients a and b of one message when the only
+// host answers a stage in this way. "b" stands for the second RCPT alone.
+var stageRows = []struct {
+	stage, answer, want string
+}{
+	{"banner", "421 4.3.2 busy", "retryat 4.3.2, retryat 4.3.2"},
+	{"banner", "554 5.7.1 go away", "error 5.7.1, error 5.7.1"},
+	{"banner", "250 what", "retryat 4.5.0, retryat 4.5.0"},
+	{"banner", "!close", "retryat 4.4.2, retryat 4.4.2"},
+	{"banner", "!stall", "retryat 4.4.2, retryat 4.4.2"},
+	{"banner", "HTTP/1.1 400 Bad Request", "retryat 4.5.0, retryat 4.5.0"},
+	{"banner", "220 " + strings.Repeat("x", 5000), "retryat 4.5.0, retryat 4.5.0"},
+	{"banner", strings.Repeat("220-x\r\n", 200) + "220 x", "retryat 4.5.0, retryat 4.5.0"},
+	{"EHLO", "421 4.3.2 busy", "retryat 4.3.2, retryat 4.3.2"},
+	{"EHLO", "451 later", "retryat 4.0.0, retryat 4.0.0"},
+	{"EHLO", "502 5.5.1 unknown", "ok 2.0.0, ok 2.0.0"}, // by HELO
+	{"EHLO", "!close", "retryat 4.4.2, retryat 4.4.2"},
+	{"EHLO", "!stall", "retryat 4.4.2, retryat 4.4.2"},
+	{"EHLO", "garbage", "retryat 4.5.0, retryat 4.5.0"},
+	{"MAIL", "451 4.7.1 greylisted", "deferred 4.7.1, deferred 4.7.1"},
+	{"MAIL", "421 4.3.2 closing", "retryat 4.3.2, retryat 4.3.2"},
+	{"MAIL", "550 5.1.8 bad sender", "error 5.1.8, error 5.1.8"},
+	{"MAIL", "550 4.1.8 classes differ", "error 5.1.8, error 5.1.8"},
+	{"MAIL", "354 what", "deferred 4.5.0, deferred 4.5.0"},
+	{"MAIL", "!close", "retryat 4.4.2, retryat 4.4.2"},
+	{"MAIL", "!stall", "retryat 4.4.2, retryat 4.4.2"},
+	{"MAIL", "garbage", "retryat 4.5.0, retryat 4.5.0"},
+	{"b", "550 5.1.1 no such user", "ok 2.0.0, error 5.1.1"},
+	{"b", "550-5.1.1 no such\r\n550 5.1.1 user", "ok 2.0.0, error 5.1.1"},
+	{"b", "450 4.2.1 busy", "ok 2.0.0, deferred 4.2.1"},
+	{"b", "452 4.2.2 full", "ok 2.0.0, deferred 4.2.2"},
+	{"b", "552 5.2.2 full", "ok 2.0.0, error 5.2.2"},
+	{"b", "354 what", "ok 2.0.0, deferred 4.5.0"},
+	{"b", "421 4.3.2 closing", "retryat 4.3.2, retryat 4.3.2"},
+	{"b", "!close", "retryat 4.4.2, retryat 4.4.2"},
+	{"RCPT", "550 5.1.1 no such user", "error 5.1.1, error 5.1.1"},
+	{"RCPT", "452 4.5.3 too many", "deferred 4.5.3, deferred 4.5.3"},
+	{"RCPT", "!stall", "retryat 4.4.2, retryat 4.4.2"},
+	{"DATA", "451 4.3.0 no", "deferred 4.3.0, deferred 4.3.0"},
+	{"DATA", "554 5.7.0 no", "error 5.7.0, error 5.7.0"},
+	{"DATA", "250 ok", "deferred 4.5.0, deferred 4.5.0"},
+	{"DATA", "421 4.3.2 closing", "retryat 4.3.2, retryat 4.3.2"},
+	{"DATA", "!close", "retryat 4.4.2, retryat 4.4.2"},
+	{"DATA", "!stall", "retryat 4.4.2, retryat 4.4.2"},
+	{"DATA", "garbage", "retryat 4.5.0, retryat 4.5.0"},
+	{"DOT", "451 4.3.0 later", "deferred 4.3.0, deferred 4.3.0"},
+	{"DOT", "554 5.6.0 spam", "error 5.6.0, error 5.6.0"},
+	{"DOT", "354 what", "deferred 4.5.0, deferred 4.5.0"},
+	{"DOT", "421 4.3.2 closing", "deferred 4.3.2, deferred 4.3.2"},
+	{"DOT", "!close", "deferred 4.4.2, deferred 4.4.2"},
+	{"DOT", "!stall", "deferred 4.4.2, deferred 4.4.2"},
+	{"DOT", "garbage", "deferred 4.4.2, deferred 4.4.2"},
+	{"QUIT", "!stall", "ok 2.0.0, ok 2.0.0"},
+}
+
+// script makes a sink answer a stage of stageRows always in the same way.
+func stageScript(stage, answer string) func(*sinkConn, string, string) string {
+	return func(_ *sinkConn, at, arg string) string {
+		switch {
+		case at == stage, stage == "b" && at == "RCPT" && strings.Contains(arg, "b@"),
+			stage == "DOT" && at == "BDAT", stage == "DATA" && at == "BDAT":
+			return answer
+		}
+		return ""
+	}
+}
+
+func TestStages(t *testing.T) {
+	for _, ext := range [][]string{nil, {"PIPELINING"}, {"PIPELINING", "CHUNKING"}} {
+		for _, row := range stageRows {
+			if row.stage == "DATA" && len(ext) == 2 {
+				continue // there is no DATA
+			}
+			t.Run(fmt.Sprintf("%s/%s/%.20s", strings.Join(ext, "+"), row.stage, row.answer), func(t *testing.T) {
+				t.Parallel()
+				s := newSink(t, ext...)
+				s.script = stageScript(row.stage, row.answer)
+				d := start(t, func(o *options) {
+					quick(o)
+					if row.answer == "!stall" {
+						o.timeouts.command, o.timeouts.data, o.timeouts.dot = 300*time.Millisecond, 300*time.Millisecond, 300*time.Millisecond
+					}
+				})
+				res := d.deliver(simple("a@x.test", "b@x.test"), s.host())
+				want := row.want
+				if len(ext) == 2 && row.stage == "b" && (row.answer == "!close") {
+					want = "deferred 4.4.2, deferred 4.4.2" // the content was in the flight
+				}
+				if len(ext) == 2 && strings.Contains("MAIL RCPT", row.stage) && (row.answer[0] == '!' || row.answer == "garbage") {
+					want = "deferred 4.4.2, deferred 4.4.2"
+				}
+				if got := outcome(res); got != want {
+					t.Errorf("got %s, want %s: %+v", got, want, res)
+				}
+				for i, r := range res {
+					if strings.ContainsAny(r.Text, "\r\n") || r.Text == "" {
+						t.Errorf("text %q", r.Text)
+					}
+					if n := len(s.received()); (r.Action == dsn.OK) && n != 1 {
+						t.Errorf("recipient %d is ok, but the sink took %d messages", i, n)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A second host takes the mail whenever the first one did not decide over it.
+func TestNextHost(t *testing.T) {
+	for _, row := range stageRows {
+		next := strings.HasPrefix(row.want, "retryat") || row.stage == "MAIL" && row.answer[0] != '5' || row.stage == "banner"
+		if !next {
+			continue
+		}
+		t.Run(fmt.Sprintf("%s/%.20s", row.stage, row.answer), func(t *testing.T) {
+			t.Parallel()
+			first, second := newSink(t, "PIPELINING"), newSink(t, "PIPELINING")
+			first.script = stageScript(row.stage, row.answer)
+			d := start(t, func(o *options) {
+				quick(o)
+				o.timeouts.command = 500 * time.Millisecond
+			})
+			res := d.deliver(simple("a@x.test", "b@x.test"), first.host()+", "+second.host())
+			if got := outcome(res); got != "ok 2.0.0, ok 2.0.0" {
+				t.Errorf("got %s: %+v", got, res)
+			}
+			if n := len(second.received()); n != 1 {
+				t.Errorf("the second host got %d messages", n)
+			}
+		})
+	}
+}
+
+func TestTooManyRecipients(t *testing.T) {
+	s := newSink(t, "PIPELINING")
+	s.script = func(c *sinkConn, stage, arg string) string {
+		if stage == "RCPT" && len(c.rcpts) >= 2 {
+			return "452 4.5.3 too many recipients"
+		}
+		return ""
+	}
+	d := start(t, quick)
+	res := d.deliver(simple("a@x.test", "b@x.test", "c@x.test", "d@x.test", "e@x.test"), s.host())
+	if got := outcome(res); got != "ok 2.0.0, ok 2.0.0, ok 2.0.0, ok 2.0.0, ok 2.0.0" {
+		t.Errorf("got %s", got)
+	}
+	if n := len(s.received()); n != 3 || s.connections() != 1 {
+		t.Errorf("%d messages over %d connections, want 3 over 1", n, s.connections())
+	}
+}
+
+func TestRecipientLimit(t *testing.T) {
+	s := newSink(t, "PIPELINING", "LIMITS RCPTMAX=2 MAILMAX=2")
+	d := start(t, quick)
+	res := d.deliver(simple("a@x.test", "b@x.test", "c@x.test", "d@x.test", "e@x.test"), s.host())
+	if got := outcome(res); strings.Count(got, "ok") != 5 {
+		t.Errorf("got %s", got)
+	}
+	if n := len(s.received()); n != 3 || s.connections() != 2 {
+		t.Errorf("%d messages over %d connections, want 3 over 2", n, s.connections())
+	}
+}
+
+func TestGroups(t *testing.T) {
+	s := newSink(t, "PIPELINING", "CHUNKING")
+	d := start(t, quick)
+	l := letterOf("Subject: one\n\n", "body\n", "a@x.test")
+	l.groups = append(l.groups, letterOf("Subject: two\n\n", "", "b@x.test").groups...)
+	l.groups[1].Sender.User = ""
+	if got := outcome(d.deliver(l, s.host())); got != "ok 2.0.0, ok 2.0.0" {
+		t.Errorf("got %s", got)
+	}
+	m := s.received()
+	if len(m) != 2 || s.connections() != 1 || m[0].data != "Subject: one\r\n\r\nbody\r\n" || m[1].data != "Subject: two\r\n\r\nbody\r\n" || m[1].from != "<>" {
+		t.Errorf("received %+v over %d connections", m, s.connections())
+	}
+}
+
+// A kept connection that the peer closed meanwhile costs nothing but another one.
+func TestStaleConnection(t *testing.T) {
+	for _, ext := range [][]string{nil, {"PIPELINING"}, {"PIPELINING", "CHUNKING"}} {
+		t.Run(strings.Join(ext, "+"), func(t *testing.T) {
+			s := newSink(t, ext...)
+			s.script = func(c *sinkConn, stage, arg string) string {
+				if stage == "MAIL" && c.number == 0 && len(c.commands) > 4 {
+					return "!close"
+				}
+				return ""
+			}
+			d := start(t, quick)
+			for range 2 {
+				if got := outcome(d.deliver(simple("a@x.test"), s.host())); got != "ok 2.0.0" {
+					t.Fatalf("got %s", got)
+				}
+			}
+			if n := len(s.received()); n != 2 || s.connections() != 2 {
+				t.Errorf("%d messages over %d connections, want 2 over 2", n, s.connections())
+			}
+		})
+	}
+}
+
+// After a refused message the connection serves the next one.
+func TestReset(t *testing.T) {
+	for _, tt := range []struct{ stage, ext string }{
+		{"RCPT", "X-NONE"}, {"DATA", "X-NONE"}, {"DOT", "X-NONE"},
+		{"RCPT", "PIPELINING"}, {"DATA", "PIPELINING"}, {"DOT", "PIPELINING"},
+		{"RCPT", "PIPELINING,CHUNKING"}, {"BDAT", "PIPELINING,CHUNKING"},
+	} {
+		s := newSink(t, strings.Split(tt.ext, ",")...)
+		var n atomic.Int32
+		s.script = func(c *sinkConn, at, arg string) string {
+			if at == tt.stage && n.Add(1) == 1 {
+				return "550 5.7.1 not now"
+			}
+			return ""
+		}
+		d := start(t, quick)
+		first, second := d.deliver(simple("a@x.test"), s.host()), d.deliver(simple("a@x.test"), s.host())
+		if got := outcome(append(first, second...)); got != "error 5.7.1, ok 2.0.0" {
+			t.Errorf("%s: got %s", tt.stage, got)
+		}
+		if s.connections() != 1 {
+			t.Errorf("%s: %d connections", tt.stage, s.connections())
+		}
+	}
+}
+
+func TestIdleQuit(t *testing.T) {
+	s := newSink(t)
+	quit := make(chan struct{})
+	s.script = func(_ *sinkConn, at, _ string) string {
+		if at == "QUIT" {
+			close(quit)
+		}
+		return ""
+	}
+	d := start(t, func(o *options) {
+		quick(o)
+		o.idleTime = 20 * time.Millisecond
+	})
+	d.deliver(simple("a@x.test"), s.host())
+	select {
+	case <-quit:
+	case <-time.After(5 * time.Second):
+		t.Error("an idle connection is not ended")
+	}
+}
+
+func TestOneMessagePerConnection(t *testing.T) {
+	s := newSink(t)
+	d := start(t, func(o *options) {
+		quick(o)
+		o.reuseMax = 1
+	})
+	for range 2 {
+		d.deliver(simple("a@x.test"), s.host())
+	}
+	if n := s.connections(); n != 2 {
+		t.Errorf("%d connections for 2 messages", n)
+	}
+}
+
+// The envelope is one flight with PIPELINING, and waits for each reply without.
+func TestFlight(t *testing.T) {
+	for _, pipelined := range []bool{true, false} {
+		s := newSink(t, "PIPELINING")
+		waiting := make(map[string]int) // octets that were there when a command was read
+		s.script = func(c *sinkConn, at, _ string) string {
+			waiting[at] += c.br.Buffered()
+			return ""
+		}
+		d := start(t, func(o *options) {
+			quick(o)
+			o.pipelining = pipelined
+		})
+		d.deliver(simple("a@x.test", "b@x.test"), s.host())
+		d.stop()
+		if (waiting["MAIL"] > 0) != pipelined || (waiting["RCPT"] > 0) != pipelined {
+			t.Errorf("pipelining %v: octets waiting behind commands: %v", pipelined, waiting)
+		}
+		want := "EHLO us.test|MAIL FROM:<from@us.test>|RCPT TO:<a@x.test>|RCPT TO:<b@x.test>|DATA|QUIT"
+		if got := strings.Join(s.log(0), "|"); got != want {
+			t.Errorf("commands %s", got)
+		}
+	}
+}
+
+func TestConnectFailure(t *testing.T) {
+	s := newSink(t)
+	host := s.host()
+	s.stop()
+	d := start(t, quick)
+	res := d.deliver(simple("a@x.test"), host)
+	if got := outcome(res); got != "retryat 4.4.1" || res[0].RetryAfter <= 0 || res[0].Remote {
+		t.Errorf("got %+v", res)
+	}
+}
