@@ -41,6 +41,7 @@ func FromLine(sender string, at time.Time) string {
 // Trace is what a copy says about its way.
 type Trace struct {
 	ReturnPath  string // sender
+	NoPath      bool   // no Return-Path field
 	DeliveredTo string // empty: say nothing
 	OriginalTo  string // empty: say nothing
 }
@@ -50,7 +51,9 @@ type Trace struct {
 func Head(header []byte, t Trace) []byte {
 	h, end, err := rfc5322.ParseHeader(header)
 	b := make([]byte, 0, len(header)+256)
-	b = append(b, "Return-Path: <"+rfc5322.OneLine(t.ReturnPath, 0)+">\n"...)
+	if !t.NoPath {
+		b = append(b, "Return-Path: <"+rfc5322.OneLine(t.ReturnPath, 0)+">\n"...)
+	}
 	if t.OriginalTo != "" {
 		b = append(b, "X-Original-To: "+rfc5322.OneLine(t.OriginalTo, 0)+"\n"...)
 	}
@@ -70,8 +73,8 @@ func Head(header []byte, t Trace) []byte {
 		b = append(b, '\n')
 	}
 	b = append(b, rest...)
-	if !bytes.HasSuffix(b, []byte("\n\n")) {
-		if b[len(b)-1] != '\n' {
+	if !bytes.HasSuffix(b, []byte("\n\n")) && string(b) != "\n" {
+		if len(b) > 0 && b[len(b)-1] != '\n' {
 			b = append(b, '\n')
 		}
 		b = append(b, '\n')

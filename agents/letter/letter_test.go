@@ -87,10 +87,12 @@ func TestHead(t *testing.T) {
 		want     string
 	}{
 		{"null sender", "A: b\n\n", Trace{}, "Return-Path: <>\nA: b\n\n"},
-		{"all", "return-path: <old>\n x\nA: b\nDelivered-To: z\n\n", Trace{"s@x", "joe@y", "list@y"},
+		{"all", "return-path: <old>\n x\nA: b\nDelivered-To: z\n\n", Trace{ReturnPath: "s@x", DeliveredTo: "joe@y", OriginalTo: "list@y"},
 			"Return-Path: <s@x>\nX-Original-To: list@y\nDelivered-To: joe@y\nA: b\nDelivered-To: z\n\n"},
-		{"line ends", "A: b\n\n", Trace{"s\nBcc: x", "", ""}, "Return-Path: <s Bcc: x>\nA: b\n\n"},
+		{"line ends", "A: b\n\n", Trace{ReturnPath: "s\nBcc: x"}, "Return-Path: <s Bcc: x>\nA: b\n\n"},
 		{"no empty line", "A: b", Trace{}, "Return-Path: <>\nA: b\n\n"},
+		{"no path", "A: b\n\n", Trace{NoPath: true}, "A: b\n\n"},
+		{"nothing", "", Trace{NoPath: true}, "\n"},
 		{"empty", "", Trace{}, "Return-Path: <>\n\n"},
 		{"not a header", "From x\nFrom y\n", Trace{}, "Return-Path: <>\n\nFrom x\nFrom y\n\n"},
 	} {
@@ -133,7 +135,7 @@ func quoted(pieces ...string) string {
 	}
 	w.end()
 	w.w.Flush()
-	return l.String()
+	return l.String() + "\n"
 }
 
 func FuzzQuote(f *testing.F) {

@@ -16,6 +16,24 @@ var (
 func (l *Letter) WriteMbox(w io.Writer) error {
 	bw := bufio.NewWriterSize(w, int(min(l.Size()+256, 256<<10)))
 	bw.WriteString(l.From)
+	if err := l.quote(bw); err != nil {
+		return err
+	}
+	bw.WriteByte('\n')
+	return bw.Flush() // which returns the first error of all writes
+}
+
+// WriteQuoted writes header and body quoted as in an mbox file, with the last
+// line complete, without the lines that separate messages.
+func (l *Letter) WriteQuoted(w io.Writer) error {
+	bw := bufio.NewWriterSize(w, int(min(l.Size()+256, 256<<10)))
+	if err := l.quote(bw); err != nil {
+		return err
+	}
+	return bw.Flush()
+}
+
+func (l *Letter) quote(bw *bufio.Writer) error {
 	q := quoter{w: bw, start: true}
 	q.Write(l.Head)
 	body, small, err := l.Body.bytes()
@@ -30,7 +48,7 @@ func (l *Letter) WriteMbox(w io.Writer) error {
 		return io.ErrUnexpectedEOF
 	}
 	q.end()
-	return bw.Flush() // which returns the first error of all writes
+	return nil
 }
 
 // quoter puts ">" before "From " at the start of a line. The error of its writer
@@ -95,11 +113,10 @@ func (q *quoter) rest(p []byte) {
 	}
 }
 
-// end writes what is held back, completes the last line and adds the empty line.
+// end writes what is held back and completes the last line.
 func (q *quoter) end() {
 	q.w.Write(q.hold)
 	if !q.start || len(q.hold) > 0 {
 		q.w.WriteByte('\n')
 	}
-	q.w.WriteByte('\n')
 }
