@@ -28,9 +28,9 @@ import (
 // Suffix is what the name of a built table has behind the name of its source.
 const Suffix = ".cdb"
 
-// Private is the suffix of a file beside an alias file that is built with it:
-// aliases that another program writes.
-const Private = ".private"
+// tables are the alias files of an instance that are built without being named:
+// that of local names, and that of whole addresses if there is one.
+var tables = []string{"db/aliases", "db/fqdnaliases"}
 
 // Command returns the newaliases command.
 func Command() *cobra.Command {
@@ -38,10 +38,10 @@ func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "newaliases [-s] [FILE...]",
 		Short: "Build the alias table",
-		Long: `newaliases builds FILE.cdb from FILE, an alias file in Sendmail's format, by
-default db/aliases in the configuration directory. If there is FILE.private it
-becomes a part of the table. The table in use is replaced when the new one is
-complete; if any line is wrong it stays, and the status is 65.`,
+		Long: `newaliases builds FILE.cdb from FILE, an alias file in Sendmail's format. Without
+FILE it builds db/aliases in the configuration directory, and db/fqdnaliases if it
+is there. The table in use is replaced when the new one is complete; if any line
+is wrong it stays, and the status is 65.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			syscall.Umask(0o022) // the router reads the table with another uid
 			files, err := sources(args)
@@ -72,7 +72,16 @@ func sources(args []string) ([]string, error) {
 	if err != nil {
 		return nil, proc.Exit(proc.Config, "%w", err)
 	}
-	return []string{conf.Path("db/aliases")}, nil
+	files := []string{conf.Path(tables[0])}
+	for _, name := range tables[1:] {
+		path := conf.Path(name)
+		if _, err := os.Stat(path); err == nil {
+			files = append(files, path)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, proc.Exit(proc.NoInput, "%w", err)
+		}
+	}
+	return files, nil
 }
 
 // Build builds the table of one alias file and prints its size to out, and to
@@ -82,14 +91,8 @@ func Build(ctx context.Context, file string, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	src := []string{file}
-	if _, err := os.Stat(file + Private); err == nil {
-		src = append(src, file+Private)
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return proc.Exit(proc.NoInput, "%w", err)
-	}
 	m := &meter{w: progress, file: file, next: time.Now().Add(time.Second)}
-	st, err := relations.BuildAliases(src, file+Suffix, m.show)
+	st, err := relations.BuildAliases([]string{file}, file+Suffix, m.show)
 	if err != nil {
 		return status(err, file+Suffix)
 	}

@@ -51,9 +51,10 @@ func TestNewaliases(t *testing.T) {
 	}
 	lookup(t, aliases, "joe", "ann, bob")
 
-	write(t, aliases+".private", "secret: joe\n")
-	if out, err := newaliases(); err != nil || !strings.Contains(out, ": 4 aliases,") {
-		t.Errorf("with a private file: %q, %v", out, err)
+	fqdn := filepath.Join(dir, "db/fqdnaliases")
+	write(t, fqdn, "info@x.example: joe\n")
+	if out, err := newaliases(); err != nil || !strings.Contains(out, "aliases: 3 aliases,") || !strings.Contains(out, fqdn+": 1 aliases,") {
+		t.Errorf("with fqdnaliases: %q, %v", out, err)
 	}
 
 	write(t, aliases, "joe: ann\njoe: bob\nno colon\n")

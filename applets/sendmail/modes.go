@@ -9,8 +9,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"zmailer/applets/control"
+	"zmailer/applets/explain"
 	"zmailer/applets/mailq"
 	"zmailer/applets/newaliases"
+	"zmailer/applets/router"
 	"zmailer/applets/scheduler/queuesock"
 	"zmailer/applets/smtpserver"
 	"zmailer/spool"
@@ -36,6 +38,10 @@ func (o *options) do(cmd *cobra.Command) error {
 		return o.act(cmd, control.Command())
 	case 'D':
 		return o.act(cmd, control.Command(), "run")
+	case 't':
+		return o.act(cmd, router.Command(), "-i")
+	case 'v':
+		return o.verify(cmd)
 	case 'h':
 		return o.act(cmd, mailq.Command(), "-Q")
 	case 'H':
@@ -43,7 +49,7 @@ func (o *options) do(cmd *cobra.Command) error {
 		// scheduler's hands, and -q asks for it.
 		return nil
 	}
-	return proc.Exit(proc.Usage, "invalid option -- 'b%c'", o.mode)
+	panic("mode " + string(o.mode)) // setMode knows no other
 }
 
 // act lets another program of the mailer do the work, with this one's streams and
@@ -90,6 +96,28 @@ func (o *options) speak(cmd *cobra.Command) error {
 		return proc.Exit(proc.IOErr, "the input ended without QUIT: what was not answered with 250 was not sent")
 	}
 	return proc.Exit(proc.TempFail, "%w", err)
+}
+
+// verify says where mail for the addresses would go: here, 67 and 75 speak of the
+// addresses.
+func (o *options) verify(cmd *cobra.Command) error {
+	if len(o.recipients) == 0 {
+		return noRecipients(false)
+	}
+	to := new(addressees)
+	if err := to.addArguments(o.recipients); err != nil {
+		return err
+	}
+	conf, err := o.conf()
+	if err != nil {
+		return err
+	}
+	addrs := make([]string, len(to.list))
+	for i, r := range to.list {
+		addrs[i] = r.Addr
+	}
+	how := explain.Options{From: o.sender, Brief: !o.verbose}
+	return explain.Addresses(cmd.Context(), conf, how, addrs, cmd.OutOrStdout(), cmd.ErrOrStderr())
 }
 
 func (o *options) showQueue(cmd *cobra.Command) error {

@@ -175,6 +175,48 @@ func TestModes(t *testing.T) {
 	}
 }
 
+// -bv and -bt ask the policy that delivery asks.
+func TestVerify(t *testing.T) {
+	in := newInstance(t)
+	etc := filepath.Dir(os.Getenv("ZCONFIG"))
+	for name, text := range map[string]string{
+		"db/aliases": "both: joe, ann@remote.example\n",
+		"db/users":   fmt.Sprintf("joe %d %d %s\n", os.Getuid(), os.Getgid(), etc),
+	} {
+		path := filepath.Join(etc, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		args, want string
+		code       int
+	}{
+		{"-bv joe", "deliver local joe", 0},
+		{"-bv both", "deliver smtp remote.example", 0},
+		{"-bv -v both", "aliases both: ", 0},
+		{"-bv -f ann@x.example joe", "deliver local joe", 0},
+		{"-bv no-such-user", "5.1.1", proc.NoUser},
+		{"-bv joe no-such-user", "deliver local joe", proc.NoUser},
+		{"-bv", "", proc.Usage},
+		{"-bv a@b@c", "", proc.DataErr},
+	} {
+		out, err := sendmail("", strings.Fields(tt.args)...)
+		if proc.Code(err) != tt.code || !strings.Contains(out, tt.want) {
+			t.Errorf("%s: %v, want status %d\n%s", tt.args, err, tt.code, out)
+		}
+	}
+	if out, err := sendmail("joe\n", "-bt"); err != nil || !strings.Contains(out, "local") {
+		t.Errorf("-bt: %q, %v", out, err)
+	}
+	if list := in.take(); len(list) > 0 {
+		t.Errorf("%d messages were sent", len(list))
+	}
+}
+
 func TestBatch(t *testing.T) {
 	in := newInstance(t)
 	const head = "HELO x\nMAIL FROM:<ann@x.example>\nRCPT TO:<joe@y.example>\n"
