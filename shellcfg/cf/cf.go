@@ -10,3 +10,8 @@ import "embed"
 //
 //go:embed *.cf
 var Files embed.FS
+
+// Tests are the tests of the stock policy, run by "zmailer test --stock".
+//
+//go:embed tests
+var Tests embed.FS

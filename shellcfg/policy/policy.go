@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"log/slog"
+	"maps"
 	"strconv"
 	"sync"
 
@@ -25,6 +26,17 @@ type Config struct {
 	Log   *slog.Logger      // nil: nothing is logged
 	DNS   resolver.Resolver // nil: the servers of resolv.conf
 	Users *users.Users      // nil: db/users and the system's
+
+	Fakes    map[string]Fake   // in a test: tables with declared content
+	Isolated bool              // in a test: tables that are not in Fakes are empty
+	Vars     map[string]string // in a test: variables of zmailer.conf that differ
+	Trace    *shell.Trace
+}
+
+// A Fake is the content of a table in a test.
+type Fake struct {
+	Entries [][2]string // keys and values
+	Fails   bool        // every lookup fails
 }
 
 // Bounds of the evaluation of one address. A message has as many of them as it
@@ -72,7 +84,7 @@ func load(ctx context.Context, c Config) (*Policy, error) {
 	if p.users == nil {
 		p.users = users.New(users.System(c.Conf.Path("db/users")))
 	}
-	l := &loader{p: p, hash: sha256.New()}
+	l := &loader{p: p, cfg: c, hash: sha256.New(), faked: make(map[string]bool)}
 	if p.dns == nil {
 		dns, err := resolver.New(resolver.Config{Log: p.log})
 		if err != nil {
@@ -99,18 +111,21 @@ func load(ctx context.Context, c Config) (*Policy, error) {
 
 // loader is the state of loading one version.
 type loader struct {
-	p    *Policy
-	env  relations.Env
-	hash hash.Hash
+	p     *Policy
+	cfg   Config
+	env   relations.Env
+	hash  hash.Hash
+	faked map[string]bool // fakes that a declaration has taken
 }
 
 func (l *loader) load(ctx context.Context) error {
-	name, text, err := l.main()
+	file, text, err := l.main()
 	if err != nil {
 		return err
 	}
 	defer text.Close()
 	vars := l.p.conf.Vars()
+	maps.Copy(vars, l.cfg.Vars)
 	if vars["PATH"] == "" {
 		vars["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
 	}
@@ -122,14 +137,19 @@ func (l *loader) load(ctx context.Context) error {
 	l.p.prog, err = shell.Load(ctx, shell.Options{
 		Commands: l.commands(), Vars: vars,
 		Fuel: fuel, Depth: depth, MaxOutput: maxOutput,
-		Open: l.open, External: true, NoEval: true, Log: l.p.logLine,
-	}, name, text)
+		Open: l.open, External: true, NoEval: true, Log: l.p.logLine, Trace: l.cfg.Trace,
+	}, file, text)
 	if err != nil {
 		return err
 	}
+	for name := range l.cfg.Fakes {
+		if !l.faked[name] {
+			return fmt.Errorf("%s: no table %s is declared", file, name)
+		}
+	}
 	for _, fn := range []string{"router", "member"} {
 		if !l.p.prog.HasFunc(fn) {
-			return fmt.Errorf("%s: function %s is not defined (source cf/router.cf, which has all of them)", name, fn)
+			return fmt.Errorf("%s: function %s is not defined (source cf/router.cf, which has all of them)", file, fn)
 		}
 	}
 	return nil

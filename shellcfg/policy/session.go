@@ -100,6 +100,9 @@ func (s *Session) Close() {
 	}
 }
 
+// SetTrace observes the functions of the policy.
+func (s *Session) SetTrace(t *shell.Trace) { s.sh.SetTrace(t) }
+
 // Version is the version of the policy that the session runs under.
 func (s *Session) Version() string { return s.p.Version }
 
