@@ -80,10 +80,14 @@ func (d *Delivery) ReportAll(r dsn.Result) {
 	}
 }
 
-// Log sends a line for the scheduler's log, as key=value pairs.
+// Log adds a line for the scheduler's log, as key=value pairs.
 func (d *Delivery) Log(format string, args ...any) {
-	d.out.comment("#log spoolid=" + string(d.ID) + " " + fmt.Sprintf(format, args...))
+	d.out.remark("#log spoolid=" + string(d.ID) + " " + fmt.Sprintf(format, args...))
 }
+
+// Flush sends the reports and log lines so far. The end of the job does so too,
+// in one write with the rest; a job that goes on for long calls it in between.
+func (d *Delivery) Flush() { d.out.flush() }
 
 // output writes whole lines; a batch written while another write is under way
 // goes out with the next one.
@@ -103,11 +107,10 @@ func (o *output) add(fn func([]byte) []byte) {
 
 func (o *output) report(r *Report) { o.add(r.Append) }
 
-func (o *output) comment(s string) {
+func (o *output) remark(s string) {
 	o.add(func(b []byte) []byte {
 		return append(append(b, strings.Map(printable, s)...), '\n')
 	})
-	o.flush()
 }
 
 func printable(r rune) rune {
@@ -145,7 +148,8 @@ func (o *output) flush() {
 // every job it took has been answered.
 func Serve(ctx context.Context, a *Agent, in io.Reader, out io.Writer) error {
 	o := &output{w: out}
-	o.comment(fmt.Sprintf("#hungry %d", a.Capacity))
+	o.remark(fmt.Sprintf("#hungry %d", a.Capacity))
+	o.flush()
 	slots := make(chan struct{}, a.Capacity)
 	var wg sync.WaitGroup
 	defer wg.Wait()

@@ -79,7 +79,7 @@ func (j *job) visit(ctx context.Context, su setup) bool {
 		s, fail := j.session(ctx, su, fresh)
 		if fail != nil {
 			j.note(*fail)
-			j.log("msg=unreachable channel=%s host=%q relay=%q dsn=%s err=%q", j.d.Channel, j.d.Host, su.target.relay, fail.Status, fail.Text)
+			j.d.Log("msg=unreachable channel=%s host=%q relay=%q dsn=%s err=%q", j.d.Channel, j.d.Host, su.target.relay, fail.Status, fail.Text)
 			return false
 		}
 		failed := j.converse(ctx, s)

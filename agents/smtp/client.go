@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
 	"time"
 
 	"zmailer/agents/protocol"
@@ -41,7 +40,7 @@ type job struct {
 	message *message
 	work    []batch // what is left; batches without recipients are done
 	end     time.Time
-	said    []string // lines for the log
+	begun   bool // there was a transaction
 
 	fail dsn.Result // for the recipients that no host took; Text is empty before the first
 }
@@ -49,7 +48,6 @@ type job struct {
 // Deliver works on one job; it is the agent's function for protocol.Serve.
 func (c *client) Deliver(ctx context.Context, d *protocol.Delivery) {
 	j := &job{c: c, d: d, end: time.Now().Add(c.opt.timeouts.job)}
-	defer j.flushLog()
 	spec := d.Host
 	if c.opt.forced != "" {
 		spec = c.opt.forced
@@ -109,18 +107,4 @@ func (j *job) decideAll(b *batch, res dsn.Result) {
 	for _, r := range b.rcpts {
 		j.decide(r, res)
 	}
-}
-
-// log keeps a line for the log. Writing it makes the results of the transaction
-// known to the scheduler, whose next job then finds the session in use; so the
-// last line waits until the session is back in the pool.
-func (j *job) log(format string, args ...any) {
-	j.said = append(j.said, fmt.Sprintf(format, args...))
-}
-
-func (j *job) flushLog() {
-	for _, line := range j.said {
-		j.d.Log("%s", line)
-	}
-	j.said = j.said[:0]
 }

@@ -48,7 +48,10 @@ func (s *session) transact(j *job, b *batch) *failure {
 	if b.drop(); len(b.rcpts) == 0 {
 		return nil
 	}
-	j.flushLog()
+	if j.begun {
+		j.d.Flush() // what is decided must not wait for the rest of the job
+	}
+	j.begun = true
 	began := time.Now()
 	x := &exchange{session: s, j: j, b: b, plan: p}
 	s.sent++
@@ -366,7 +369,7 @@ func (x *exchange) log(began time.Time, fail *failure) {
 		text = outcome.Text
 	}
 	d := x.j.d
-	x.j.log("msg=transaction channel=%s host=%q relay=%q tls=%s size=%d nrcpt=%d accepted=%d delay=%.3f action=%s err=%q",
+	d.Log("msg=transaction channel=%s host=%q relay=%q tls=%s size=%d nrcpt=%d accepted=%d delay=%.3f action=%s err=%q",
 		d.Channel, d.Host, x.target.relay, x.tlsFacts(), x.plan.content.wireSize(), len(x.b.rcpts), x.accepted,
 		time.Since(began).Seconds(), outcome.Action, text)
 }
