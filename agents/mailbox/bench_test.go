@@ -13,7 +13,7 @@ import (
 	"zmailer/agents/letter"
 )
 
-func benchBody(b *testing.B, size int) *letter.Body {
+func benchBody(b testing.TB, size int) *letter.Body {
 	f, err := os.CreateTemp(b.TempDir(), "")
 	if err != nil {
 		b.Fatal(err)
@@ -66,7 +66,7 @@ func BenchmarkMbox(b *testing.B) {
 			a := &appender{locks: lockKinds{true, true, true}, room: make(waitRoom, waitPlaces), sync: new(syncer)}
 			concurrently(b, n, func(i int) error {
 				l := &letter.Letter{From: letter.FromLine("s@example.net", time.Now()), Head: []byte("A: b\n\n"), Body: body}
-				return a.deliver(b.Context(), target{fmt.Sprintf("%s/%d", dir, i%3), self(), 0o600}, l)
+				return a.deliver(b.Context(), target{path: fmt.Sprintf("%s/%d", dir, i%3), as: self(), mode: 0o600}, l)
 			})
 		})
 	}

@@ -19,6 +19,7 @@ type target struct {
 	path string
 	as   identity.Identity
 	mode uint32 // of a new file
+	log  func(format string, args ...any)
 }
 
 // An appender appends letters to mbox files, all or nothing each. Letters for the
@@ -60,22 +61,22 @@ func (a *appender) deliver(ctx context.Context, t target, l *letter.Letter) erro
 	return job.err
 }
 
-// lead writes what waits for the file until nothing does.
+// lead writes what waits for the file. What came meanwhile is the next round, for
+// which the leader of this one does not stay.
 func (a *appender) lead(ctx context.Context, t target, key string) {
-	for {
-		a.mu.Lock()
-		batch := a.queues[key]
-		if len(batch) == 0 {
-			delete(a.queues, key)
-			a.mu.Unlock()
-			return
-		}
-		n := min(len(batch), maxBatch)
-		a.queues[key] = batch[n:]
-		batch = batch[:n]
-		a.mu.Unlock()
-		a.batch(ctx, t, batch)
+	a.mu.Lock()
+	batch := a.queues[key]
+	n := min(len(batch), maxBatch)
+	a.queues[key] = batch[n:]
+	a.mu.Unlock()
+	a.batch(ctx, t, batch[:n])
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.queues[key]) == 0 {
+		delete(a.queues, key)
+		return
 	}
+	go a.lead(ctx, t, key)
 }
 
 func (a *appender) batch(ctx context.Context, t target, batch []*appendJob) {
@@ -84,8 +85,11 @@ func (a *appender) batch(ctx context.Context, t target, batch []*appendJob) {
 			close(job.done)
 		}
 	}()
-	err := errors.New("internal error while the mailbox was written")
+	var err error
 	defer func() {
+		if p := recover(); p != nil { // in a goroutine of nobody's
+			err = fmt.Errorf("internal error while the mailbox was written: %v", p)
+		}
 		if err != nil {
 			for _, job := range batch {
 				job.err = errors.Join(job.err, err)
@@ -120,8 +124,8 @@ func (a *appender) open(ctx context.Context, t target) (*openMbox, error) {
 	err = retry(ctx, lockWait, func() error { return f.lock(ctx, a, t) })
 	if err == nil {
 		var cut int64
-		if cut, err = undo(f.fd, f.dot.left); cut > 0 && a.log != nil {
-			a.log("event=mailbox-repaired file=%q size=%d", t.path, cut)
+		if cut, err = undo(f.fd, f.dot.left); cut > 0 && t.log != nil {
+			t.log("event=mailbox-repaired file=%q size=%d", t.path, cut)
 		}
 	}
 	if err == nil {

@@ -113,7 +113,7 @@ func appendOne(t testing.TB, path, body string) error {
 		return err
 	}
 	a := &appender{locks: lockKinds{true, true, true}, room: make(waitRoom, 1), sync: &syncer{off: true}}
-	return a.deliver(t.Context(), target{path, self(), 0o600}, &letter.Letter{
+	return a.deliver(t.Context(), target{path: path, as: self(), mode: 0o600}, &letter.Letter{
 		From: letter.FromLine("s@example.net", time.Now()), Head: []byte("A: b\n\n"), Body: &letter.Body{File: f, Size: int64(len(body))}})
 }
 
@@ -147,6 +147,41 @@ func TestMboxKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkMbox(t, path, func(b string) bool { return b == "small\n" || b == text })
+	}
+}
+
+// The same for a Maildir: what is in new/ is whole.
+func TestMaildirKilled(t *testing.T) {
+	text := strings.Repeat("0123456789abcdef\n", 200<<10/17)
+	if dir := os.Getenv("MAILBOX_TEST_HELPER"); dir != "" {
+		body := benchBody(t, 0)
+		if _, err := body.File.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+		body.Size = int64(len(text))
+		m := &mailDrop{sync: &syncer{off: true}}
+		l := &letter.Letter{Head: []byte("A: b\n\n"), Body: body}
+		for i := 0; ; i++ {
+			if err := m.deliver(maildirTarget{path: dir, as: self(), name: fmt.Sprint(os.Getpid(), ".", i)}, l); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "M")
+	for i := range 5 {
+		cmd := helper(t, "TestMaildirKilled", dir)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		kill := time.NewTimer(100*time.Millisecond + time.Duration(i)*7919*time.Microsecond)
+		<-kill.C
+		cmd.Process.Kill()
+		cmd.Wait()
+	}
+	for _, got := range maildirFiles(t, dir) {
+		if got != "A: b\n\n"+text {
+			t.Fatalf("%d bytes", len(got))
+		}
 	}
 }
 

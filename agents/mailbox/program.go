@@ -15,6 +15,7 @@ import (
 	"zmailer/agents/runner"
 	"zmailer/shellcfg/users"
 	"zmailer/spool/dsn"
+	"zmailer/spool/rfc5322"
 )
 
 // nobodyUID is "nobody" on every Linux; NFS shows files of unknown owners as his.
@@ -55,18 +56,9 @@ func (a *agent) controlling(uid int) (u users.User, as identity.Identity, refuse
 	return u, as, nil
 }
 
-// owner is the address a program or file stands for: the one the sender wrote, or
-// that of the user in whose name it is done.
-func (a *agent) owner(c *copyOf, u users.User) string {
-	if o := original(c); o != "" {
-		return o
-	}
-	return a.address(c, u.Name)
-}
-
 // file appends to a file.
 func (a *agent) file(ctx context.Context, c *copyOf) dsn.Result {
-	u, as, refuse := a.controlling(c.rcpt.Privilege)
+	_, as, refuse := a.controlling(c.rcpt.Privilege)
 	if refuse != nil {
 		return *refuse
 	}
@@ -74,11 +66,10 @@ func (a *agent) file(ctx context.Context, c *copyOf) dsn.Result {
 	if name == os.DevNull {
 		return deliveredTo(os.DevNull)
 	}
-	address := a.owner(c, u)
-	if letter.Looped(c.group.Header, address) {
-		return dsn.Perm("5.4.6", "mail loop: the message was delivered to %s before", address)
+	if r := looped(c); r != nil {
+		return *r
 	}
-	if err := a.mbox.deliver(ctx, target{path: name, as: as, mode: 0o600}, a.letter(c, address)); err != nil {
+	if err := a.mbox.deliver(ctx, target{path: name, as: as, mode: 0o600, log: c.d.Log}, a.letter(c, original(c))); err != nil {
 		return a.failure(err)
 	}
 	return deliveredTo("file " + path.Base(name))
@@ -94,17 +85,16 @@ func (a *agent) program(ctx context.Context, c *copyOf) dsn.Result {
 	if text == "" {
 		return dsn.Perm("5.1.3", "no program given")
 	}
-	address := a.owner(c, u)
-	if letter.Looped(c.group.Header, address) {
-		return dsn.Perm("5.4.6", "mail loop: the message was delivered to %s before", address)
+	if r := looped(c); r != nil {
+		return *r
 	}
-	l := a.letter(c, address)
+	l := a.letter(c, original(c))
 	home := u.Home
 	if home == "" {
 		home = "/"
 	}
 	p := runner.Program{
-		Argv: runner.Argv(text), Dir: home, Env: a.environment(c, u, address), As: as, Limit: a.Limit,
+		Argv: runner.Argv(text), Dir: home, Env: a.environment(c, u), As: as, Limit: a.Limit,
 		Input: func(w io.Writer) error {
 			if _, err := io.WriteString(w, l.From); err != nil {
 				return err
@@ -116,9 +106,21 @@ func (a *agent) program(ctx context.Context, c *copyOf) dsn.Result {
 	return p.Run(ctx).Result(path.Base(strings.Fields(text)[0]), a.Limit)
 }
 
+// looped looks for the mark of an earlier delivery of the same original address.
+// Without one there is no mark: several programs may be run in one name.
+func looped(c *copyOf) *dsn.Result {
+	address := original(c)
+	if address == "" || !letter.Looped(c.group.Header, address) {
+		return nil
+	}
+	r := dsn.Perm("5.4.6", "mail loop: the message was delivered to %s before", address)
+	return &r
+}
+
 // environment is all that a program learns besides the message. What comes from a
-// message stands only in values.
-func (a *agent) environment(c *copyOf, u users.User, address string) []string {
+// message stands only in values. RECIPIENT and its parts are of the user in whose
+// name the program runs; ORIGINAL_RECIPIENT and ORCPT are what the sender claims.
+func (a *agent) environment(c *copyOf, u users.User) []string {
 	e := runner.NewEnv()
 	e.Set("HOME", u.Home)
 	e.Set("USER", u.Name)
@@ -129,15 +131,14 @@ func (a *agent) environment(c *copyOf, u users.User, address string) []string {
 		sender = "<>"
 	}
 	e.Set("SENDER", sender)
-	e.Set("RECIPIENT", address)
-	at := strings.LastIndexByte(address, '@')
-	if at < 0 {
-		at = len(address)
+	full := u.Name
+	if detail := extension(c, u.Name); detail != "" {
+		full += "+" + detail
+		e.Set("EXTENSION", detail)
 	}
-	name, detail := splitUser(address[:at])
-	e.Set("LOCAL", name)
-	e.Set("EXTENSION", detail)
-	e.Set("DOMAIN", strings.TrimPrefix(address[at:], "@"))
+	e.Set("RECIPIENT", a.address(c, full))
+	e.Set("LOCAL", u.Name)
+	e.Set("DOMAIN", a.domain(c))
 	e.Set("ORIGINAL_RECIPIENT", original(c))
 	e.Set("ORCPT", c.rcpt.ORcpt)
 	e.Set("NOTIFY", c.rcpt.Notify)
@@ -146,4 +147,17 @@ func (a *agent) environment(c *copyOf, u users.User, address string) []string {
 	e.Set("MESSAGEID", c.d.Control.MessageID)
 	e.Set("SIZE", fmt.Sprint(c.d.Control.Size-c.d.Control.HeaderOffset))
 	return e
+}
+
+// extension is the detail of the original address, if that is the user's own.
+func extension(c *copyOf, user string) string {
+	addr, err := rfc5322.ParseAddress(original(c))
+	if err != nil {
+		return ""
+	}
+	name, detail := splitUser(addr.Local)
+	if !strings.EqualFold(name, user) {
+		return ""
+	}
+	return detail
 }

@@ -71,7 +71,7 @@ func (a *agent) store(ctx context.Context, c *copyOf, u users.User, detail strin
 	if !t.inHome {
 		as, mode = withSpoolGroup(filepath.Dir(path), as, mode)
 	}
-	return a.mbox.deliver(ctx, target{path: path, as: as, mode: mode}, l)
+	return a.mbox.deliver(ctx, target{path: path, as: as, mode: mode, log: c.d.Log}, l)
 }
 
 // withSpoolGroup adds the group of a mail spool such as /var/mail, "drwxrwsr-x
