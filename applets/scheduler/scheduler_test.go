@@ -452,13 +452,18 @@ func TestConcurrency(t *testing.T) {
 		for range 30 {
 			w.send(letter{from: "ann@a.test", to: []string{"smtp/b.test/joe"}})
 		}
+		peak := func() int {
+			mu.Lock()
+			defer mu.Unlock()
+			return most
+		}
 		time.Sleep(5 * time.Second)
-		if most != 2 {
-			t.Errorf("%d jobs at first, want initial=2", most)
+		if n := peak(); n != 2 {
+			t.Errorf("%d jobs at first, want initial=2", n)
 		}
 		time.Sleep(time.Minute)
-		if most != 4 {
-			t.Errorf("%d jobs later, want maxthr=4", most)
+		if n := peak(); n != 4 {
+			t.Errorf("%d jobs later, want maxthr=4", n)
 		}
 	})
 }

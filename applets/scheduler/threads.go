@@ -216,7 +216,7 @@ func (th *thread) reached(now time.Time) {
 // fewer jobs at once, but no back-off.
 func (th *thread) notReached(now, started time.Time, atLeast time.Duration) {
 	switch {
-	case started.Before(th.failedAt):
+	case !started.After(th.failedAt):
 		return
 	case started.Before(th.successAt):
 		th.limit = max(1, th.limit/2)
