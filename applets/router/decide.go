@@ -116,7 +116,7 @@ func (d *decisions) take(r *spool.Recipient, dec *policy.Decision) {
 	case policy.Deliver:
 		out.Hop = spool.Hop{Channel: dec.Channel, Host: dec.Host, User: dec.User, Privilege: dec.Privilege}
 	case policy.Reject:
-		out.Hop = spool.Hop{Channel: policy.ErrorChannel, Host: dec.Status, User: dec.Address + " " + dec.Text, Privilege: dec.Privilege}
+		out.Hop = spool.Hop{Channel: policy.ErrorChannel, Host: dec.Status, User: token(dec.Address) + " " + dec.Text, Privilege: dec.Privilege}
 	}
 	out.Notify, out.ORcpt = notary(r, dec)
 	d.add(dec, out)
@@ -135,6 +135,16 @@ func notary(r *spool.Recipient, dec *policy.Decision) (notify, orcpt string) {
 		}
 	}
 	return r.Notify, r.ORcpt
+}
+
+// token is an address as errormail finds it before the text: one without blanks,
+// but in quotes. What is no address becomes a quoted local part.
+func token(addr string) string {
+	addr = rfc5322.OneLine(addr, rfc5322.MaxLocal+rfc5322.MaxDomain)
+	if _, err := rfc5322.ParseAddress(addr); err != nil {
+		return rfc5322.QuoteLocal(addr)
+	}
+	return addr
 }
 
 func (d *decisions) add(dec *policy.Decision, r spool.Rcpt) {

@@ -106,14 +106,6 @@ func (q *queue) hurry() {
 	q.poke()
 }
 
-// counts tells how many messages wait for a worker or are in work, and how many
-// wait for their time.
-func (q *queue) counts() (busy, later int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.known) - len(q.later), len(q.later)
-}
-
 // end lets the workers go when they have finished what they are at.
 func (q *queue) end() {
 	q.mu.Lock()

@@ -1,0 +1,211 @@
+// Package check is zmailer check: it looks at the configuration of an instance for
+// what is wrong or doubtful, and says where and what to do about it.
+//
+// An error is what makes mail wait or go wrong; status 78. A warning is what the
+// administrator should know; with --strict it counts as an error.
+package check
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"zmailer/shellcfg"
+	"zmailer/shellcfg/policy"
+	"zmailer/shellcfg/relations"
+	"zmailer/spool/proc"
+	"zmailer/spool/rfc5322"
+)
+
+// checkTime bounds the whole check.
+const checkTime = 10 * time.Minute
+
+// Command is zmailer check.
+func Command() *cobra.Command {
+	var strict bool
+	cmd := &cobra.Command{
+		Use:   "check [--strict]",
+		Short: "Check the configuration",
+		Long: `check loads router.cf and its tables, routes every alias, and looks at the modes and
+owners of the files. Each finding is one line with file and line.
+
+Status 0: nothing is wrong; 78: something is.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			conf, err := shellcfg.LoadConf(shellcfg.ConfPath())
+			if err != nil {
+				return proc.Exit(proc.Config, "%w", err)
+			}
+			f := Instance(cmd.Context(), conf)
+			for _, line := range f.lines {
+				if _, err := io.WriteString(cmd.OutOrStdout(), line+"\n"); err != nil {
+					return proc.Exit(proc.IOErr, "%w", err)
+				}
+			}
+			if f.Errors > 0 || strict && f.Warnings > 0 {
+				return proc.Silent(proc.Config)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&strict, "strict", false, "warnings count as errors")
+	return cmd
+}
+
+// Findings are what a check has found.
+type Findings struct {
+	Errors, Warnings int
+	lines            []string
+}
+
+// maxFindings bounds what is said: the first ones matter.
+const maxFindings = 500
+
+func (f *Findings) note(kind, format string, args ...any) {
+	switch {
+	case len(f.lines) < maxFindings:
+		f.lines = append(f.lines, kind+": "+rfc5322.OneLine(fmt.Sprintf(format, args...), 1000))
+	case len(f.lines) == maxFindings:
+		f.lines = append(f.lines, "and more")
+	}
+}
+
+func (f *Findings) errorf(format string, args ...any) {
+	f.Errors++
+	f.note("error", format, args...)
+}
+
+func (f *Findings) warnf(format string, args ...any) {
+	f.Warnings++
+	f.note("warning", format, args...)
+}
+
+// Instance checks the configuration of an instance.
+func Instance(ctx context.Context, conf *shellcfg.Conf) *Findings {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	f := new(Findings)
+	checkFiles(f, conf)
+	p, err := policy.Load(ctx, policy.Config{Conf: conf, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		f.errorf("%v", err)
+		return f
+	}
+	defer func() {
+		if err := p.Close(); err != nil {
+			f.errorf("close tables: %v", err)
+		}
+	}()
+	checkCommands(f, p)
+	for _, t := range p.Tables() {
+		warnings, err := t.Check(ctx)
+		if err != nil {
+			f.errorf("%v: mail waits until it can be asked", err)
+		}
+		for _, w := range warnings {
+			f.warnf("%v", w)
+		}
+		if t.Name() == "aliases" && err == nil {
+			checkAliases(ctx, f, p, t)
+		}
+	}
+	return f
+}
+
+// checkCommands looks for calls of what does not exist.
+func checkCommands(f *Findings, p *policy.Policy) {
+	path, _ := p.Program().Var("PATH")
+	for _, u := range p.Program().Unresolved() {
+		if !executable(u.Name, path) {
+			f.errorf("%s: there is no command, function or program %q", u.Pos, u.Name)
+		}
+	}
+}
+
+func executable(name, path string) bool {
+	if strings.Contains(name, "/") {
+		_, err := exec.LookPath(name)
+		return err == nil
+	}
+	for _, dir := range filepath.SplitList(path) {
+		if _, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// checkAliases routes every alias.
+func checkAliases(ctx context.Context, f *Findings, p *policy.Policy, t *relations.Relation) {
+	err := t.Each(ctx, func(e relations.Entry) error {
+		checkAlias(ctx, f, p, t.Spec().File, e)
+		return ctx.Err()
+	})
+	if err != nil {
+		f.errorf("%v", err)
+	}
+}
+
+func checkAlias(ctx context.Context, f *Findings, p *policy.Policy, file string, e relations.Entry) {
+	where := fmt.Sprintf("%s:%d: alias %s", file, e.Line, e.Key)
+	if e.Line == 0 {
+		where = fmt.Sprintf("%s: alias %s", file, e.Key)
+	}
+	if e.Key == "*" {
+		return
+	}
+	s := p.Session(ctx, &policy.Message{})
+	defer s.Close()
+	ends := 0
+	s.Route(policy.Recipient{Addr: rfc5322.QuoteLocal(e.Key)}, func(d *policy.Decision) bool {
+		switch d.Action {
+		case policy.Reject:
+			f.warnf("%s: %s: %s (decided at %s)", where, d.Address, d.Text, d.Why)
+			return true
+		case policy.Defer:
+			f.errorf("%s: %s: %s: mail waits (decided at %s)", where, d.Address, d.Text, d.Why)
+		}
+		ends++
+		return true
+	})
+	if ends == 0 {
+		f.warnf("%s leads to nobody: a loop, or only unknown addresses", where)
+	}
+}
+
+// checkFiles looks at who may change the configuration.
+func checkFiles(f *Findings, conf *shellcfg.Conf) {
+	checkMode(f, conf.MailVar)
+	for _, pattern := range []string{"*.cf", "*.conf", "cf/*.cf", "db", "db/*", "lists"} {
+		names, err := filepath.Glob(filepath.Join(conf.MailVar, pattern))
+		if err != nil {
+			f.errorf("%s: %v", pattern, err)
+		}
+		for _, name := range names {
+			checkMode(f, name)
+		}
+	}
+}
+
+func checkMode(f *Findings, path string) {
+	st, err := os.Stat(path)
+	if err != nil {
+		f.errorf("%v", err)
+		return
+	}
+	if st.Mode().Perm()&0o022 != 0 {
+		f.warnf("%s: others may write it (mode %04o): chmod go-w %s", path, st.Mode().Perm(), path)
+	}
+	if uid := int(st.Sys().(*syscall.Stat_t).Uid); uid != 0 && uid != os.Geteuid() {
+		f.warnf("%s: belongs to uid %d, who may change how mail is routed", path, uid)
+	}
+}
