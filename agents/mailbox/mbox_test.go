@@ -190,7 +190,7 @@ func checkMbox(t testing.TB, path string, whole func(body string) bool) int {
 	t.Helper()
 	n := 0
 	for msg := range strings.SplitSeq("\n"+read(t, path), "\nFrom ") {
-		if msg == "" {
+		if msg == "" || msg == "\n" { // before the first, or an empty file
 			continue
 		}
 		n++
