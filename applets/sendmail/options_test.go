@@ -2,6 +2,8 @@ package sendmail
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -359,6 +361,25 @@ func TestHelp(t *testing.T) {
 	for _, c := range strings.ReplaceAll(letters, ":", "") {
 		if !strings.Contains(out, "-"+string(c)) && !strings.ContainsRune("eEIJ", c) {
 			t.Errorf("-%c is not in the help", c)
+		}
+	}
+}
+
+// The manual page names every option.
+func TestManual(t *testing.T) {
+	page, err := os.ReadFile("../../packaging/man/sendmail.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range strings.ReplaceAll(letters, ":", "") {
+		named := regexp.MustCompile(`(?m)^(\.It|\.Fl|and).* ` + string(c) + `\b|^\.(It )?Fl ` + string(c) + `\b`)
+		if c != 'o' && c != 'b' && !named.Match(page) {
+			t.Errorf("-%c is not in the manual page", c)
+		}
+	}
+	for _, c := range "msSpPivtdDhH" {
+		if !strings.Contains(string(page), "b"+string(c)) {
+			t.Errorf("-b%c is not in the manual page", c)
 		}
 	}
 }

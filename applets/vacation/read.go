@@ -19,6 +19,11 @@ const maxHeader = 1 << 20
 func readIncoming(in io.Reader) (*incoming, error) {
 	r := bufio.NewReaderSize(in, 64<<10)
 	msg := new(incoming)
+	// What the mailer says exactly comes before the line in which it must do without
+	// blanks, and both before what the message says of itself.
+	if v, ok := os.LookupEnv("SENDER"); ok {
+		msg.setSender(v)
+	}
 	if err := msg.fromLine(r); err != nil {
 		return nil, err
 	}
@@ -31,10 +36,6 @@ func readIncoming(in io.Reader) (*incoming, error) {
 	}
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		return nil, err
-	}
-	// What the mailer says comes before what the message says of itself.
-	if v, ok := os.LookupEnv("SENDER"); !msg.known && ok {
-		msg.setSender(v)
 	}
 	if paths := msg.header.All("Return-Path"); !msg.known && len(paths) > 0 {
 		msg.setSender(paths[0])
@@ -55,7 +56,7 @@ func (msg *incoming) fromLine(r *bufio.Reader) error {
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
 		return err
 	}
-	if fields := strings.Fields(string(line)); len(fields) > 1 {
+	if fields := strings.Fields(string(line)); len(fields) > 1 && !msg.known {
 		msg.setSender(fields[1])
 	}
 	return nil
