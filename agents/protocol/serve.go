@@ -210,7 +210,7 @@ func firstBytes(b []byte, n int) []byte { return b[:min(n, len(b))] }
 // open reads the control file and opens the message file. Recipients that the
 // control file does not know as pending in this thread are answered at once.
 func (d *Delivery) open(s *spool.Spool) (err error) {
-	if d.Control, err = spool.ReadControl(s.ControlPath(d.ID)); err != nil {
+	if d.Control, err = readControl(s.ControlPath(d.ID)); err != nil {
 		return err
 	}
 	if d.Control.ID != d.ID {
@@ -226,16 +226,6 @@ func (d *Delivery) open(s *spool.Spool) (err error) {
 			d.Report(n, r.Last)
 		}
 	}
-	d.File, err = os.Open(s.QueuePath(d.ID))
-	if err != nil {
-		return err
-	}
-	if st, err := d.File.Stat(); err != nil || st.Size() != d.Control.Size {
-		d.File.Close()
-		if err == nil {
-			err = fmt.Errorf("message file of %s has %d bytes, want %d", d.ID, st.Size(), d.Control.Size)
-		}
-		return err
-	}
-	return nil
+	d.File, err = openMessage(s.QueuePath(d.ID), d.Control.Size)
+	return err
 }
