@@ -141,7 +141,7 @@ func TestDaemon(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- Run(ctx, conf, nil) }()
-	awaitLog(t, conf.LogPath("smtpserver"), "msg=started")
+	awaitLog(t, conf.LogPath("smtpserver"), "msg=started", 1)
 	if err := Run(ctx, conf, nil); err == nil || !strings.Contains(err.Error(), "already running") {
 		t.Errorf("a second daemon: %v", err)
 	}
@@ -152,11 +152,11 @@ func TestDaemon(t *testing.T) {
 			t.Fatal(err)
 		}
 		hangUpSelf(t)
-		awaitLog(t, conf.LogPath("smtpserver"), want)
+		awaitLog(t, conf.LogPath("smtpserver"), want, 1)
 	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	awaitLog(t, conf.LogPath("smtpserver"), "msg=stopped")
+	awaitLog(t, conf.LogPath("smtpserver"), "msg=stopped", 1)
 }

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,21 @@ func TestMain(m *testing.M) {
 		fakeRouter(os.Stdin, os.Stdout)
 		os.Exit(0)
 	}
+	if os.Getenv("ZMAILER_TEST_INHERIT") != "" {
+		showInherited()
+	}
 	os.Exit(m.Run())
+}
+
+// showInherited says what was inherited, as the child of a service manager.
+func showInherited() {
+	os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
+	list, err := inherited()
+	for _, l := range list {
+		fmt.Println(adopt(l, []listenSpec{{network: "tcp4", addr: l.Addr().String(), role: roleSubmission}}))
+	}
+	fmt.Println(err, os.Getenv("LISTEN_FDS"))
+	os.Exit(0)
 }
 
 // fakeRouter knows the domain example.org, in which some names are special.

@@ -275,12 +275,13 @@ func TestLocalSession(t *testing.T) {
 	}
 }
 
-func awaitLog(t *testing.T, file, want string) {
+// awaitLog waits until a text has been logged n times.
+func awaitLog(t *testing.T, file, want string, n int) {
 	t.Helper()
 	var b []byte
-	for range 1000 {
+	for range 3000 {
 		b, _ = os.ReadFile(file)
-		if strings.Contains(string(b), want) {
+		if strings.Count(string(b), want) >= n {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
