@@ -52,7 +52,6 @@ the instance by its zmailer.conf.`,
 	add("freeze", "Keep the mailer from being started", (*instance).freeze).Args = cobra.NoArgs
 	add("thaw", "Undo freeze", (*instance).thaw, "unfreeze").Args = cobra.NoArgs
 	add("resubmit", "Have the router try all deferred messages now", (*instance).resubmit).Args = cobra.NoArgs
-	add("cleanup", "Remove what dead submitters left in public/ more than a day ago", (*instance).cleanup).Args = cobra.NoArgs
 	status := add("status", "Say which daemons run; the status is 0 only if all do", (*instance).showStatus)
 	status.Args = cobra.NoArgs
 	status.Flags().Bool("json", false, "print JSON")
@@ -299,15 +298,6 @@ func (in *instance) resubmit(cmd *cobra.Command, _ []string) error {
 		return proc.Exit(proc.IOErr, "%w", err)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%d messages given back to the router\n", n)
-	return nil
-}
-
-func (in *instance) cleanup(cmd *cobra.Command, _ []string) error {
-	n, err := in.spool.Sweep(24 * time.Hour)
-	if err != nil {
-		return proc.Exit(proc.IOErr, "%w", err)
-	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%d files removed from %s/%s\n", n, in.spool.Root, spool.PublicDir)
 	return nil
 }
 
