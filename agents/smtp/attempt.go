@@ -8,19 +8,21 @@ import (
 	"zmailer/spool/dsn"
 )
 
+var outOfTime = dsn.Temp("4.4.7", "no time left in this attempt")
+
 // try offers the work to targets in turn. It returns true when all of it is done.
 func (j *job) try(ctx context.Context, targets []target) bool {
 	for _, su := range j.setups(targets) {
-		if ctx.Err() != nil {
-			j.note(dsn.Temp("4.3.2", "the mailer is being stopped"))
-			return false
-		}
 		if time.Now().After(j.end) {
-			j.note(dsn.Temp("4.4.7", "no time left for this attempt"))
+			j.note(outOfTime)
 			return false
 		}
 		if j.visit(ctx, su) {
 			return true
+		}
+		if ctx.Err() != nil {
+			j.note(dsn.Temp("4.3.2", "this mailer is being stopped")) // not the host's fault
+			return false
 		}
 	}
 	return false
@@ -100,7 +102,15 @@ func (j *job) visit(ctx context.Context, su setup) bool {
 
 func (j *job) session(ctx context.Context, su setup, fresh bool) (*session, *dsn.Result) {
 	if !fresh {
-		if s := j.c.pool.take(su.key()); s != nil {
+		for {
+			s := j.c.pool.take(su.key())
+			if s == nil {
+				break
+			}
+			if !s.quiet() {
+				s.close()
+				continue
+			}
 			s.target = *su.target // another name for the same address, perhaps
 			s.begin(j.end)
 			return s, nil
@@ -121,7 +131,11 @@ func (j *job) converse(ctx context.Context, s *session) *failure {
 	for i := range j.work {
 		b := &j.work[i]
 		for len(b.rcpts) > 0 {
-			if s.spent(time.Now()) && s.sent > 0 {
+			now := time.Now()
+			if now.After(j.end) {
+				return &failure{Result: outOfTime}
+			}
+			if s.spent(now) && s.sent > 0 {
 				return nil
 			}
 			part := batch{group: b.group, rcpts: slices.Clone(b.rcpts[:min(len(b.rcpts), s.rcptMax())])}

@@ -105,6 +105,7 @@ type target struct {
 	name    string // host name, for certificates; an address if there is no name
 	dest    string // the place of the job that led here
 	pref    int    // preference of the exchanger
+	looked  bool   // the DNS led from the domain to it, not the administrator
 	trusted bool   // DNSSEC says that the name belongs to the domain, or no DNS was asked
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +26,30 @@ type driver struct {
 	done  chan error
 	next  uint64
 	logs  []string
+	last  spool.ID // of the letter put last
+}
+
+var spoolRoot string // of all tests of the package
+
+// sharedSpool makes one spool for all tests: its many directories take longer to
+// make than most tests to run.
+var sharedSpool = sync.OnceValues(func() (*spool.Spool, error) {
+	if err := spool.Create(spoolRoot, false); err != nil {
+		return nil, err
+	}
+	return spool.Open(spoolRoot)
+})
+
+func TestMain(m *testing.M) {
+	code := 1
+	defer func() { os.Exit(code) }()
+	var err error
+	if spoolRoot, err = os.MkdirTemp("", "smtp-test"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return
+	}
+	defer os.RemoveAll(spoolRoot)
+	code = m.Run()
 }
 
 // start runs an agent with options changed by set.
@@ -45,11 +70,7 @@ func startContext(tb testing.TB, ctx context.Context, set func(*options)) *drive
 	if set != nil {
 		set(&o)
 	}
-	root := tb.TempDir()
-	if err := spool.Create(root, false); err != nil {
-		tb.Fatal(err)
-	}
-	sp, err := spool.Open(root)
+	sp, err := sharedSpool()
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -99,6 +120,7 @@ type letter struct {
 func (d *driver) put(l letter, host string) *spool.Control {
 	d.tb.Helper()
 	id := spool.NewID()
+	d.last = id
 	file := "env-end\n" + l.body
 	c := &spool.Control{ID: id, Size: int64(len(file)), HeaderOffset: 8, BodyOffset: 8, Arrival: time.Now(), Attr: l.attr, Groups: l.groups}
 	for i := range c.Groups {

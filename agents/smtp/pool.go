@@ -78,7 +78,7 @@ func (p *pool) remove(key poolKey, i int) {
 // put gives a session back. One that is of no use any more is quit.
 func (p *pool) put(s *session) {
 	p.mu.Lock()
-	if p.closed || p.total >= p.max || s.spent(time.Now()) {
+	if p.closed || p.total >= p.max || s.spent(time.Now()) || s.in.br.Buffered() > 0 {
 		p.quits.Go(s.quit) // the peer's goodbye is not worth a job's time
 		p.mu.Unlock()
 		return

@@ -67,7 +67,7 @@ func (o *options) routeHost(ctx context.Context, d *dest, port int, chosen bool)
 	var targets []target
 	for _, ip := range o.order(ans.Addrs) {
 		t := tcpTarget(d, d.name, ip, port)
-		t.trusted = chosen
+		t.trusted, t.looked = chosen, !chosen
 		targets = append(targets, t)
 	}
 	return targets, nil
@@ -120,7 +120,7 @@ func (o *options) routeDomain(ctx context.Context, d *dest, port int) ([]target,
 		x := &set[i]
 		for _, ip := range o.order(x.addrs) {
 			t := tcpTarget(d, x.host, ip, port)
-			t.pref, t.trusted = x.pref, ans.Secure
+			t.pref, t.trusted, t.looked = x.pref, ans.Secure, true
 			targets = append(targets, t)
 		}
 	}

@@ -6,8 +6,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"zmailer/shellcfg/resolver"
+	"zmailer/spool/dsn"
 )
 
 func TestParseDest(t *testing.T) {
@@ -192,5 +194,26 @@ func TestDeliverMX(t *testing.T) {
 	}
 	if got := outcome(d.deliver(simple("a@x.test"), "bad host")); got != "error 5.1.2" {
 		t.Errorf("bad host: %s", got)
+	}
+}
+
+// A host with our own name behind an exchanger's address is ourselves.
+func TestLoopByName(t *testing.T) {
+	s := newSink(t)
+	fake, err := resolver.NewFake("x.test MX 10 mx.x.test", "mx.x.test A 127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := start(t, func(o *options) {
+		quick(o)
+		o.hello, o.port, o.resolver = "sink.test", s.port(), fake
+		o.self = func() []netip.Addr { return nil }
+	})
+	if got := outcome(d.deliver(simple("a@x.test"), "[mx.x.test]")); got != "ok 2.0.0" {
+		t.Errorf("host chosen by the administrator: %s", got)
+	}
+	tg := target{network: "tcp", address: s.ln.Addr().String(), relay: "mx.x.test", dest: "x.test", looked: true}
+	if _, fail := d.c.open(t.Context(), setup{target: &tg}, time.Time{}); fail == nil || fail.Status != "5.4.6" || fail.Action != dsn.Failed {
+		t.Errorf("exchanger of a domain: %+v", fail)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"zmailer/spool/dsn"
 )
 
@@ -25,6 +27,7 @@ type session struct {
 	key    poolKey
 	ext    extensions
 	tls    *tls.ConnectionState // nil: in the clear
+	raw    syscall.RawConn
 
 	opened time.Time
 	sent   int  // transactions begun
@@ -79,6 +82,10 @@ func (c *client) connect(ctx context.Context, su setup, end time.Time) (*session
 	}
 	c.dead.remove(t.address)
 	s := &session{wire: newWire(nc, c.opt.transcript.start()), c: c, target: *t, key: su.key(), opened: time.Now()}
+	if s.raw, err = nc.(syscall.Conn).SyscallConn(); err != nil {
+		s.close()
+		return nil, &openFailure{unreachable("4.3.0", "connection to %s: %v", t.relay, err), err}
+	}
 	s.log.note("connected to " + t.relay)
 	s.begin(end)
 	stop := context.AfterFunc(ctx, s.interrupt)
@@ -177,7 +184,7 @@ func (s *session) hello() *openFailure {
 	}
 	if r.ok() {
 		s.ext = parseExtensions(r.text)
-		return nil
+		return s.checkLoop()
 	}
 	if !r.permanent() || s.c.opt.lmtp || s.tls != nil {
 		return s.refused(r)
@@ -191,7 +198,16 @@ func (s *session) hello() *openFailure {
 	}
 	name, _, _ := bytes.Cut(r.text, []byte(" "))
 	s.ext = extensions{greetedWith: string(name)}
-	return nil
+	return s.checkLoop()
+}
+
+// checkLoop finds out that the exchanger of a domain is this host, seen through
+// an address that is none of its interfaces'.
+func (s *session) checkLoop() *openFailure {
+	if s.c.opt.self == nil || !s.target.looked || !strings.EqualFold(s.ext.greetedWith, s.c.opt.hello) {
+		return nil
+	}
+	return &openFailure{Result: dsn.Perm("5.4.6", "mail for %s loops back to this host: %s has its name", s.target.dest, s.target.relay)}
 }
 
 // rcptMax is how many recipients a transaction may have.
@@ -207,6 +223,22 @@ func (s *session) rcptMax() int {
 func (s *session) spent(now time.Time) bool {
 	return s.broken || s.sent >= s.c.opt.reuseMax || s.ext.mailMax > 0 && s.sent >= s.ext.mailMax ||
 		now.Sub(s.opened) > s.c.opt.reuseTime
+}
+
+// quiet tells that the peer has said nothing since its last reply. One that has,
+// or has closed the connection, is not where we believe it is: its words would be
+// taken for replies to what we say next.
+func (s *session) quiet() bool {
+	if s.in.br.Buffered() > 0 {
+		return false
+	}
+	quiet := false
+	err := s.raw.Control(func(fd uintptr) {
+		var b [1]byte
+		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		quiet = err == unix.EAGAIN
+	})
+	return err == nil && quiet
 }
 
 // quit ends the session politely, without waiting long for the answer.

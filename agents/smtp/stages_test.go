@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -209,6 +210,29 @@ func TestStaleConnection(t *testing.T) {
 				t.Errorf("%d messages over %d connections, want 2 over 2", n, s.connections())
 			}
 		})
+	}
+}
+
+// What the peer says while nobody listens is no reply to what comes next.
+func TestUnsolicited(t *testing.T) {
+	for _, words := range []string{"421 4.4.2 idle too long\r\n", "250 2.0.0 ok\r\n", ""} {
+		s := newSink(t, "PIPELINING", "CHUNKING")
+		d := start(t, quick)
+		d.deliver(simple("a@x.test"), s.host())
+		s.mu.Lock()
+		nc := s.conns[0].nc
+		s.mu.Unlock()
+		if words == "" {
+			nc.Close()
+		} else if _, err := io.WriteString(nc, words); err != nil {
+			t.Fatal(err)
+		}
+		if got := outcome(d.deliver(simple("a@x.test"), s.host())); got != "ok 2.0.0" {
+			t.Errorf("%q: %s", words, got)
+		}
+		if n := len(s.received()); n != 2 || s.connections() != 2 {
+			t.Errorf("%q: %d messages over %d connections", words, n, s.connections())
+		}
 	}
 }
 

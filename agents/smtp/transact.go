@@ -190,7 +190,8 @@ func (x *exchange) hear(step, last int) *failure {
 	switch {
 	case r.closing() && (step < last || !x.plan.chunk), step == stepReset && !r.ok():
 		x.broken = true
-		return &failure{Result: x.refused(r).Result}
+		// 421 to the first command may have been said before we said anything.
+		return &failure{Result: x.refused(r).Result, silent: x.heard == 1}
 	case step == stepReset:
 	case step == stepMail:
 		if !r.ok() {
@@ -369,7 +370,7 @@ func (x *exchange) log(began time.Time, fail *failure) {
 		text = outcome.Text
 	}
 	d := x.j.d
-	d.Log("msg=transaction channel=%s host=%q relay=%q tls=%s size=%d nrcpt=%d accepted=%d delay=%.3f action=%s err=%q",
+	d.Log("msg=transaction channel=%s host=%q relay=%q tls=%s size=%d nrcpt=%d accepted=%d delay=%.3f action=%s dsn=%s err=%q",
 		d.Channel, d.Host, x.target.relay, x.tlsFacts(), x.plan.content.wireSize(), len(x.b.rcpts), x.accepted,
-		time.Since(began).Seconds(), outcome.Action, text)
+		time.Since(began).Seconds(), outcome.Action, outcome.FullStatus(), text)
 }
