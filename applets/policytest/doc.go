@@ -11,8 +11,9 @@
 //	reset                       forgets all of the above
 //	expect [-f SENDER] [-c CLIENT] ADDRESS DECISION [-- DECISION]...
 //
-// A DECISION is deliver CHANNEL HOST USER, reject STATUS [TEXT], defer [STATUS],
-// freeze, discard or nobody (routed before, or to nobody); TEXT is a pattern. The
+// A DECISION is deliver CHANNEL HOST USER [from SENDER], reject STATUS [TEXT],
+// defer [STATUS], freeze, discard or nobody (routed before, or to nobody); SENDER,
+// which replaces the message's own, and TEXT are patterns. The
 // decisions must be all there are, in their order.
 //
 // Tests ask the code that routes mail, under the same limits.

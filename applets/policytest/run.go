@@ -167,13 +167,16 @@ func parseExpected(words []string) ([]expected, error) {
 }
 
 func (e expected) check() error {
-	counts := map[string][2]int{"deliver": {4, 4}, "reject": {1, 3}, "defer": {1, 2}, "freeze": {1, 1}, "discard": {1, 1}, "nobody": {1, 1}}
+	counts := map[string][2]int{"deliver": {4, 6}, "reject": {1, 3}, "defer": {1, 2}, "freeze": {1, 1}, "discard": {1, 1}, "nobody": {1, 1}}
 	if len(e) == 0 {
 		return fmt.Errorf("expect: a decision is missing")
 	}
 	n, known := counts[e[0]]
 	if !known || len(e) < n[0] || len(e) > n[1] {
 		return fmt.Errorf("expect: %q is no decision", strings.Join(e, " "))
+	}
+	if len(e) > 4 && (len(e) != 6 || e[4] != "from") {
+		return fmt.Errorf("expect: %q: want from SENDER behind the user", strings.Join(e, " "))
 	}
 	return nil
 }
@@ -193,13 +196,22 @@ func met(want []expected, got []policy.Decision) bool {
 	return true
 }
 
+// sender compares the sender that replaces the message's own, if the test names one.
+func (e expected) sender(d *policy.Decision) bool {
+	if len(e) == 4 {
+		return true
+	}
+	ok, err := path.Match(e[5], d.Sender)
+	return d.HasSender && (e[5] == d.Sender || ok && err == nil)
+}
+
 func (e expected) is(d *policy.Decision) bool {
 	if e[0] != d.Action.String() {
 		return false
 	}
 	switch {
 	case e[0] == "deliver":
-		return e[1] == d.Channel && e[2] == d.Host && e[3] == d.User
+		return e[1] == d.Channel && e[2] == d.Host && e[3] == d.User && e.sender(d)
 	case len(e) > 1 && e[1] != d.Status:
 		return false
 	case len(e) > 2:

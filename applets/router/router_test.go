@@ -254,6 +254,44 @@ func TestHeaderRecipients(t *testing.T) {
 	}
 }
 
+// TestRewriting: hosts outside see other names than people here.
+func TestRewriting(t *testing.T) {
+	st := newSite(t, map[string]string{
+		"zmailer.conf":  "POSTOFFICE=%d/spool\nHOSTNAME=mail.example.org\nMYDOMAIN=example.org\nSPOOLSYNC=none\nMASQUERADE=example.org\nSRSSECRETS=x\n",
+		"db/mailnames":  "joe Joe.Doe@example.org\n",
+		"db/localnames": ".example.org\n",
+	})
+	env := &spool.Envelope{HasFrom: true, From: "joe", To: []spool.Recipient{{Addr: "ann"}, {Addr: "x@far.example"}, {Addr: "y@far.example"}}}
+	c := st.control(env, "From: Joe <joe>\nTo: ann@pc.example.org,\n x@far.example\nSubject: joe@example.org\n\n")
+	if got, want := rcpts(c), "[joe@example.org]; local ann ann@example.org; [Joe.Doe@example.org]; smtp far.example x@far.example; smtp far.example y@far.example"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	for i, want := range []string{
+		"From: Joe <joe@example.org>\nTo: ann@pc.example.org,\n x@far.example\nSubject: joe@example.org\n",
+		"From: Joe <Joe.Doe@example.org>\nTo: ann@example.org,\n x@far.example\nSubject: joe@example.org\n",
+	} {
+		if !strings.Contains(string(c.Groups[i].Header), want) {
+			t.Errorf("no %q in\n%s", want, c.Groups[i].Header)
+		}
+	}
+	// A report to a sender that was rewritten goes back to him.
+	p, release := st.r.policy.Acquire()
+	defer release()
+	s := p.Session(context.Background(), &policy.Message{Sender: "s@other.example"})
+	defer s.Close()
+	var from string
+	s.Route(policy.Recipient{Addr: "both@example.org"}, func(d *policy.Decision) bool {
+		if d.HasSender {
+			from = d.Sender
+		}
+		return true
+	})
+	c = st.control(&spool.Envelope{HasFrom: true, External: true, To: []spool.Recipient{{Addr: from}}}, "\n")
+	if got, want := rcpts(c), "[]; smtp other.example s@other.example"; got != want {
+		t.Errorf("%s: got  %s\nwant %s", from, got, want)
+	}
+}
+
 func TestLoop(t *testing.T) {
 	st := newSite(t, nil)
 	c := st.control(to("joe@example.org"), strings.Repeat("Received: from a by b; now\n", 50)+"\nbody\n")

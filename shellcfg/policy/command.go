@@ -41,6 +41,9 @@ var decisionCommands = map[string]shell.Command{
 	"lookup_failed": lookupFailedCommand,
 	"setsender":     setSenderCommand,
 	"rewriting":     rewritingCommand,
+	"forwarded":     forwardedCommand,
+	"srs_forward":   srsForwardCommand,
+	"srs_reverse":   srsReverseCommand,
 }
 
 var (
