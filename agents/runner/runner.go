@@ -66,13 +66,13 @@ func (p *Program) Run(ctx context.Context) Outcome {
 	defer cancel()
 	var out output
 	cmd := exec.CommandContext(timed, p.Argv[0], p.Argv[1:]...)
-	cmd.Dir, cmd.Env = p.Dir, p.Env
+	cmd.Dir, cmd.Env = p.Dir, append([]string{}, p.Env...) // nil would be all of ours
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: p.As.Credential()}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = grace
 	err = cmd.Run()
-	if timed.Err() != nil && cmd.Process != nil {
+	if err != nil && timed.Err() != nil && cmd.Process != nil {
 		// What did not heed SIGTERM, the program's children too. The group may be
 		// gone, which is what is wanted.
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
@@ -84,11 +84,12 @@ func outcome(cmd *exec.Cmd, err error, over, limit bool, text string) Outcome {
 	o := Outcome{Output: text}
 	var exit *exec.ExitError
 	switch {
+	case err == nil:
 	case over && limit:
 		o.Timeout = true
 	case over:
 		o.Err = errors.New("stopped while the program ran")
-	case err == nil, errors.Is(err, exec.ErrWaitDelay):
+	case errors.Is(err, exec.ErrWaitDelay):
 		// A program that left a child behind with its output open has ended by
 		// itself all the same.
 	case errors.As(err, &exit):

@@ -155,6 +155,27 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// A program may leave something running; it has ended all the same.
+func TestBackground(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for the grace period")
+	}
+	pid := t.TempDir() + "/pid"
+	o := sh("sleep 60 & echo $! >" + pid + "; echo done").Run(t.Context())
+	if o.Code != 0 || o.Err != nil || o.Timeout || o.Output != "done" {
+		t.Errorf("%+v", o)
+	}
+	b, err := os.ReadFile(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	fmt.Sscan(string(b), &n)
+	if err := syscall.Kill(n, syscall.SIGKILL); err != nil {
+		t.Errorf("what was left behind is gone: %v", err)
+	}
+}
+
 func TestCredentials(t *testing.T) {
 	if os.Geteuid() != 0 {
 		p := sh("true")
