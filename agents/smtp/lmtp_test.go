@@ -26,6 +26,7 @@ func TestLMTP(t *testing.T) {
 		}
 		return ""
 	}
+	s.host()
 	d := start(t, func(o *options) {
 		quick(o)
 		o.lmtp = true

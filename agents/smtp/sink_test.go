@@ -28,6 +28,7 @@ type sink struct {
 	// asked for, anything else is sent as it is with CRLF.
 	script func(c *sinkConn, stage, arg string) string
 
+	began sync.Once
 	mu    sync.Mutex
 	mails []sinkMail
 	conns []*sinkConn
@@ -48,6 +49,7 @@ type sinkConn struct {
 	sink     *sink
 	number   int
 	nc       net.Conn
+	tcp      net.Conn // below TLS
 	br       *bufio.Reader
 	commands []string
 	tls      bool
@@ -70,14 +72,20 @@ func newSink(tb testing.TB, ext ...string) *sink {
 
 func serveSink(tb testing.TB, ln net.Listener, ext []string) *sink {
 	s := &sink{tb: tb, ln: ln, ext: ext}
+	tb.Cleanup(s.stop)
+	return s
+}
+
+// accept begins to serve, once the fields are set.
+func (s *sink) accept() {
 	s.wg.Go(func() {
 		for {
-			nc, err := ln.Accept()
+			nc, err := s.ln.Accept()
 			if err != nil {
 				return
 			}
 			s.mu.Lock()
-			c := &sinkConn{sink: s, number: len(s.conns), nc: nc, br: bufio.NewReaderSize(nc, 64<<10)}
+			c := &sinkConn{sink: s, number: len(s.conns), nc: nc, tcp: nc, br: bufio.NewReaderSize(nc, 64<<10)}
 			s.conns = append(s.conns, c)
 			s.mu.Unlock()
 			s.wg.Go(func() {
@@ -86,22 +94,21 @@ func serveSink(tb testing.TB, ln net.Listener, ext []string) *sink {
 			})
 		}
 	})
-	tb.Cleanup(s.stop)
-	return s
 }
 
 func (s *sink) stop() {
 	s.ln.Close()
 	s.mu.Lock()
 	for _, c := range s.conns {
-		c.nc.Close()
+		c.tcp.Close()
 	}
 	s.mu.Unlock()
 	s.wg.Wait()
 }
 
-// host is the sink as the host of a job.
+// host is the sink as the host of a job. From now on it serves.
 func (s *sink) host() string {
+	s.began.Do(s.accept)
 	a := s.ln.Addr()
 	if a.Network() == "unix" {
 		return a.String()
@@ -109,7 +116,10 @@ func (s *sink) host() string {
 	return "[127.0.0.1]:" + strconv.Itoa(a.(*net.TCPAddr).Port)
 }
 
-func (s *sink) port() int { return s.ln.Addr().(*net.TCPAddr).Port }
+func (s *sink) port() int {
+	s.began.Do(s.accept)
+	return s.ln.Addr().(*net.TCPAddr).Port
+}
 
 // received returns the messages so far.
 func (s *sink) received() []sinkMail {
@@ -273,7 +283,9 @@ func (c *sinkConn) login(arg string) bool {
 		}
 		words = append(words, strings.TrimSpace(line))
 	}
+	c.sink.mu.Lock()
 	c.auth = strings.Join(words, " ")
+	c.sink.mu.Unlock()
 	_, more := c.answer("AUTH", c.auth, "235 2.7.0 welcome")
 	return more
 }

@@ -220,7 +220,7 @@ func TestUnsolicited(t *testing.T) {
 		d := start(t, quick)
 		d.deliver(simple("a@x.test"), s.host())
 		s.mu.Lock()
-		nc := s.conns[0].nc
+		nc := s.conns[0].tcp
 		s.mu.Unlock()
 		if words == "" {
 			nc.Close()

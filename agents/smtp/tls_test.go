@@ -182,7 +182,9 @@ func TestAuth(t *testing.T) {
 		res := d.deliver(simple("a@x.test"), s.host())
 		auth := ""
 		if s.connections() > 0 {
+			s.mu.Lock()
 			auth = s.conns[0].auth
+			s.mu.Unlock()
 		}
 		if got := outcome(res); got != tt.want || auth != tt.auth {
 			t.Errorf("%s %s: got %s, %q: %+v", tt.mechanisms, tt.creds, got, auth, res)
