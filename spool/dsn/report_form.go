@@ -219,12 +219,12 @@ func (r *Report) recipientsText() string {
 	var b strings.Builder
 	for i := range r.Rcpts {
 		if i == maxListed {
-			fmt.Fprintf(&b, "... and %d more, all of them in the attached details.\n\n", len(r.Rcpts)-i)
+			fmt.Fprintf(&b, "... and %d more, all of them in the attached details.", len(r.Rcpts)-i)
 			break
 		}
 		r.recipientText(&b, &r.Rcpts[i])
 	}
-	return b.String()
+	return strings.TrimRight(b.String(), "\n")
 }
 
 func (r *Report) recipientText(b *strings.Builder, rcpt *ReportRcpt) {
