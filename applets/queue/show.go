@@ -137,7 +137,7 @@ func findRouted(s *spool.Spool, id spool.ID) (*Shown, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Shown{ID: string(id), Where: spool.TransportDir, Config: c.Config, History: history(b), file: f, bodyAt: c.BodyOffset}
+	m := &Shown{ID: string(id), Where: spool.TransportDir, Config: c.Config, History: history(b, id), file: f, bodyAt: c.BodyOffset}
 	for i := range c.Groups {
 		g := &c.Groups[i]
 		if i == 0 {
@@ -207,14 +207,15 @@ var reportNames = map[string]string{
 	string(rune(spool.ReportFailure)): "failure", string(rune(spool.ReportDelay)): "delay", string(rune(spool.ReportSuccess)): "success",
 }
 
-// history reads the events behind the closing line.
-func history(control []byte) (events []Event) {
-	_, rest, _ := bytes.Cut(control, []byte("\nz\n"))
-	for line := range bytes.Lines(rest) {
+// history reads the events of a control file: the lines that begin with an event's
+// letter and end in the id of the message.
+func history(control []byte, id spool.ID) (events []Event) {
+	for line := range bytes.Lines(control) {
 		f, err := spool.SplitLine(strings.TrimSuffix(string(line), "\n"), 16)
-		if err != nil || eventNames[f[0]] == "" {
+		if err != nil || eventNames[f[0]] == "" || f[len(f)-1] != string(id) {
 			continue
 		}
+		f = f[:len(f)-1]
 		ev := Event{What: eventNames[f[0]]}
 		at := f[len(f)-1] // held, released
 		if len(f) >= 5 {

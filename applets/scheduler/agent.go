@@ -254,7 +254,7 @@ func (q *Queue) tendAgent(a *agent) {
 	case a.child == nil || a.killed:
 	case a.draining && len(a.jobs) == 0 && idle > closeTime:
 		q.kill(a) // does not end although its input has
-	case a.idle() && (a.pool.old || idle >= c.IdleMax):
+	case a.idle() && (a.hung || a.pool.old || idle >= c.IdleMax):
 		q.drain(a)
 	case !a.greeted && q.now.Sub(a.started) > helloTime:
 		q.log.Error("agent killed: it does not say #hungry", "channel", a.pool.key.channel, "pid", a.child.pid)

@@ -80,7 +80,7 @@ func BenchmarkQueue(b *testing.B) {
 		n := 0
 		for _, th := range q.threads {
 			for th.readyLen() > 0 {
-				q.dropVertex(th.pop())
+				q.dropVertex(th.pop(th.peek()))
 				n++
 			}
 		}

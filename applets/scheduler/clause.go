@@ -32,6 +32,10 @@ type Clause struct {
 	IdleMax  time.Duration
 	Deadline time.Duration // an agent that holds a job for longer is killed
 
+	Rate        Rate // to one destination
+	SenderRate  Rate // of one sender, over the threads of the clause
+	ChannelRate Rate // of the channel
+
 	AgeOrder  bool // oldest message first
 	QueueOnly bool // started by flush alone
 	ByHost    bool // agents are not shared between hosts

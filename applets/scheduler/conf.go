@@ -191,6 +191,9 @@ var attributes = map[string]attribute{
 	"initial":       {set: intAttr(func(c *Clause) *int { return &c.Initial }, 1, 10_000)},
 	"overfeed":      {set: intAttr(func(c *Clause) *int { return &c.Overfeed }, 0, 10_000)},
 	"nice":          {set: intAttr(func(c *Clause) *int { return &c.Nice }, -20, 19)},
+	"rate":          {set: rateAttr(func(c *Clause) *Rate { return &c.Rate })},
+	"sender-rate":   {set: rateAttr(func(c *Clause) *Rate { return &c.SenderRate })},
+	"channel-rate":  {set: rateAttr(func(c *Clause) *Rate { return &c.ChannelRate })},
 	"command":       {set: func(c *Clause, v string) error { c.Command = v; return nil }},
 	"user":          {set: func(c *Clause, v string) error { c.User = v; return nil }},
 	"group":         {set: func(c *Clause, v string) error { c.Group = v; return nil }},
@@ -209,6 +212,13 @@ func timeAttr(field func(*Clause) *time.Duration, least time.Duration) func(*Cla
 func intAttr(field func(*Clause) *int, least, most int) func(*Clause, string) error {
 	return func(c *Clause, v string) (err error) {
 		*field(c), err = number(v, least, most)
+		return err
+	}
+}
+
+func rateAttr(field func(*Clause) *Rate) func(*Clause, string) error {
+	return func(c *Clause, v string) (err error) {
+		*field(c), err = parseRate(v)
 		return err
 	}
 }

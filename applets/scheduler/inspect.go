@@ -111,7 +111,10 @@ func (q *Queue) describeThread(th *thread) queuesock.Thread {
 	if th.wake != never {
 		t.NextTry = int64(th.wake)
 	}
-	if th.inRing {
+	switch {
+	case th.rateUntil > q.sec():
+		t.Pending = "rate limit"
+	case th.inRing:
 		t.Pending = th.pool.pend
 	}
 	return t

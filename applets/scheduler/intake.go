@@ -222,14 +222,15 @@ func wantsSuccess(c *spool.Control) bool {
 	return false
 }
 
+// Priorities: 0 is left for messages that no rate limit holds.
 func priorityOf(word string) uint8 {
 	switch strings.ToLower(word) {
 	case "high":
-		return 0
+		return 1
 	case "bulk", "junk":
-		return 2
+		return 3
 	}
-	return 1
+	return 2
 }
 
 // watch feeds the watcher's notices to the owner until ctx ends.

@@ -144,9 +144,11 @@ func (in *instance) writeDeferred(i, hosts int, scratch *[]byte) error {
 	}
 	b := c.Append((*scratch)[:0])
 	ev := spool.Event{Rcpts: []int{0}, At: now, Next: now.Add(2 * time.Hour), Result: dsn.Temp("4.4.1", "connect to %s: connection refused", host)}
-	b = ev.Append(b)
 	*scratch = b
-	return os.WriteFile(in.spool.ControlPath(id), b, 0o600)
+	if err := os.WriteFile(in.spool.ControlPath(id), b, 0o600); err != nil {
+		return err
+	}
+	return in.spool.AppendEvents(id, ev.Append(nil))
 }
 
 func residentMB(t *testing.T, pid int) int {

@@ -81,6 +81,7 @@ type vertex struct {
 	next     sec   // waiting: until when
 	attempts uint16
 	state    vertexState
+	reserved bool // next is a time within the sender's rate limit
 }
 
 type vertexState uint8
@@ -133,6 +134,8 @@ type thread struct {
 	tags    map[word]uint64
 
 	until     sec // back-off: nothing is tried before
+	rateUntil sec // rate limit: the same
+	bucket    bucket
 	failures  int // failures to reach the destination, in a row
 	failedAt  time.Time
 	successAt time.Time

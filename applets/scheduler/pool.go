@@ -125,7 +125,9 @@ func (q *Queue) dispatchPool(p *pool) {
 		}
 		p.ring.pop()
 		th.inRing = false
-		q.give(a, th, th.pop())
+		if v := th.peek(); !q.limited(th, v) {
+			q.give(a, th, th.pop(v))
+		}
 		q.touch(th)
 	}
 	p.pend = ""

@@ -39,8 +39,9 @@ type Queue struct {
 	stopped   chan struct{}
 	tasks     int // at the disk
 
-	scan  scanState
-	stats stats
+	limits limits
+	scan   scanState
+	stats  stats
 }
 
 func newQueue(s *spool.Spool, conf *Config, l launcher, log *slog.Logger) *Queue {
@@ -156,6 +157,7 @@ func (q *Queue) run(ctx context.Context) {
 // number of agents and their jobs.
 func (q *Queue) everySecond() {
 	q.startable = q.conf.StartRate
+	q.forgetRates()
 	for _, p := range q.pools {
 		q.tendPool(p)
 	}

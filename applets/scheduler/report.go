@@ -183,7 +183,7 @@ func (r *reporter) send(q *Queue, c *spool.Control, g *spool.Group, kind spool.R
 	}
 	now := time.Now()
 	if silent(c, g) {
-		q.log.Warn("double bounce", "spoolid", c.ID, "from", to, "nrcpt", len(ns), "to", g.Rcpts[0].User, "text", g.Rcpts[0].Last.Text, "user", r.doubleBounce)
+		q.log.Warn("double bounce", "spoolid", c.ID, "from", to, "nrcpt", len(ns), "to", queuesock.Address(g.Rcpts[0].Channel, g.Rcpts[0].User), "text", g.Rcpts[0].Last.Text, "user", r.doubleBounce)
 		if to = r.doubleBounce; to == "" || kind != spool.ReportFailure {
 			return spool.AppendReport(nil, ns, now, kind, "none"), nil
 		}

@@ -399,7 +399,7 @@ func TestRestartOwesReport(t *testing.T) {
 func TestUnreadableControl(t *testing.T) {
 	inBubble(t, testConf, func(t *testing.T, w *world) {
 		id := w.queue(letter{from: "ann@a.test", to: []string{"smtp/b.test/joe"}})
-		if err := os.WriteFile(w.spool.ControlPath(id), []byte("what is this\n"), 0o600); err != nil {
+		if err := w.spool.AppendEvents(id, spool.AppendLine(nil, "?", "0", "1", "what is this")); err != nil {
 			t.Fatal(err)
 		}
 		w.q.post(func() { w.q.consider(id, false, func() {}) })

@@ -55,7 +55,11 @@ func (q *Queue) makeReady(v *vertex) {
 		q.order++
 		v.order = q.order
 	}
-	v.order |= uint64(v.msg.priority) << priorityShift
+	priority := v.msg.priority
+	if th.clause.rated() && v.msg.exempt() {
+		priority = 0 // not behind those that the limit holds up
+	}
+	v.order |= uint64(priority) << priorityShift
 	if v.attempts == 0 {
 		th.fresh.push(v)
 	} else {
@@ -96,22 +100,25 @@ func (v *vertex) takeOut() {
 	v.state = gone
 }
 
-// pop takes the vertex whose turn it is: new mail and retries alternate, so that
+// peek returns the vertex whose turn it is: new mail and retries alternate, so that
 // a backlog does not hold up new mail, nor new mail the backlog.
-func (th *thread) pop() *vertex {
+func (th *thread) peek() *vertex {
+	if len(th.fresh) == 0 || th.turn%4 == 3 && len(th.retry) > 0 && th.fresh[0].order>>priorityShift > 0 {
+		return th.retry[0]
+	}
+	return th.fresh[0]
+}
+
+// pop takes the vertex that peek has returned.
+func (th *thread) pop(v *vertex) *vertex {
 	th.turn++
-	h := &th.fresh
-	if len(th.fresh) == 0 || th.turn%4 == 0 && len(th.retry) > 0 {
-		h = &th.retry
-	}
-	v := h.pop()
-	if h == &th.fresh {
+	if v.attempts == 0 {
 		th.vtime = max(th.vtime, v.order&(1<<priorityShift-1))
-		if len(th.fresh) == 0 {
-			th.tags = nil
-		}
 	}
-	v.state = gone
+	v.takeOut()
+	if len(th.fresh) == 0 {
+		th.tags = nil
+	}
 	return v
 }
 
@@ -128,13 +135,16 @@ func (q *Queue) touch(th *thread) {
 		q.enqueue(th)
 	}
 	th.wake = th.nextTime(now)
+	if th.vertices == 0 && th.bucket.owes(q.now) {
+		th.wake = min(th.wake, th.bucket.even())
+	}
 	if th.wake == never {
 		q.wakeups.remove(th)
 	} else {
 		q.wakeups.set(th)
 	}
 	q.setState(th, th.stateNow(now))
-	if th.vertices == 0 && th.active == 0 && th.until <= now && th.failures == 0 && !th.inRing {
+	if th.vertices == 0 && th.active == 0 && th.until <= now && th.failures == 0 && !th.bucket.owes(q.now) && !th.inRing {
 		q.stats.threads[th.state]--
 		delete(q.threads, th.key)
 	}
@@ -145,6 +155,9 @@ func (th *thread) runnable(now sec) bool {
 	if th.readyLen() == 0 || th.active >= th.limit {
 		return false
 	}
+	if th.rateUntil > now && !th.peek().msg.exempt() {
+		return false
+	}
 	return th.forced > 0 || th.until <= now && !th.clause.QueueOnly
 }
 
@@ -153,6 +166,8 @@ func (th *thread) nextTime(now sec) sec {
 	switch {
 	case th.until > now:
 		return th.until
+	case th.rateUntil > now && th.readyLen() > 0:
+		return th.rateUntil
 	case len(th.waiting) > 0:
 		return th.waiting[0].next
 	case th.vertices == 0 && th.failures > 0:

@@ -35,13 +35,13 @@ const maxStderr = 20
 
 // start runs the program.
 func (b *bench) start() (*agent, error) {
-	name, args := b.argv[0], b.argv
-	if !strings.Contains(name, "/") {
+	name := b.argv[0]
+	if !strings.Contains(name, "/") { // one of this program's agents, known by argv[0]
 		self, err := os.Executable()
 		if err != nil {
 			return nil, err
 		}
-		name, args = self, append([]string{"zmailer"}, b.argv...)
+		name = self
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -49,7 +49,7 @@ func (b *bench) start() (*agent, error) {
 	}
 	a := &agent{b: b, events: make(chan protocol.Event, 1024), ended: make(chan error, 1)}
 	a.cmd = exec.CommandContext(b.ctx, path)
-	a.cmd.Args = args
+	a.cmd.Args = b.argv
 	a.cmd.Dir = b.spool.Root
 	a.cmd.Env = append(os.Environ(), "ZCONFIG="+b.conf)
 	a.cmd.WaitDelay = time.Second
