@@ -31,7 +31,7 @@ type group struct {
 	rcpts []spool.Rcpt
 }
 
-type groupKey struct{ sender, rewriting string }
+type groupKey struct{ sender, rewriting, fields string }
 
 // decide asks the policy about every recipient and moves the message on.
 func (w *worker) decide(ctx context.Context, p *policy.Policy, m *message) error {
@@ -148,7 +148,7 @@ func token(addr string) string {
 }
 
 func (d *decisions) add(dec *policy.Decision, r spool.Rcpt) {
-	key := groupKey{d.m.sender, dec.Rewriting}
+	key := groupKey{d.m.sender, dec.Rewriting, dec.Fields}
 	if dec.HasSender {
 		key.sender = dec.Sender
 	}

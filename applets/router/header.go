@@ -10,29 +10,45 @@ import (
 )
 
 // headers gives every group its header: the message's own with what belongs to
-// it, rewritten once for each distinct rewriting.
+// it, made once for each distinct rewriting and set of added fields.
 func (d *decisions) headers(s *policy.Session, c *spool.Control) error {
 	base := d.w.complete(d.m)
-	plain := appendHeader(nil, base)
-	done := map[string][]byte{}
+	type variant struct{ rewriting, fields string }
+	done := make(map[variant][]byte, 1)
 	for i := range c.Groups {
-		rewriting := d.groups[i].key.rewriting
-		if !s.Rewrites(rewriting) {
-			c.Groups[i].Header = plain
-			continue
+		v := variant{d.groups[i].key.rewriting, d.groups[i].key.fields}
+		if !s.Rewrites(v.rewriting) {
+			v.rewriting = ""
 		}
-		h, ok := done[rewriting]
+		h, ok := done[v]
 		if !ok {
-			fields, err := rewritten(s, base, rewriting)
+			fields, err := rewritten(s, base, v.rewriting)
 			if err != nil {
 				return err
 			}
-			h = appendHeader(nil, fields)
-			done[rewriting] = h
+			h = appendHeader(nil, withFields(fields, v.fields))
+			done[v] = h
 		}
 		c.Groups[i].Header = h
 	}
 	return nil
+}
+
+// withFields adds header fields that the policy made. They take the place of
+// those of the same name: a list inside a list speaks for itself.
+func withFields(h rfc5322.Header, text string) rfc5322.Header {
+	if text == "" {
+		return h
+	}
+	added, _, err := rfc5322.ParseHeader([]byte(text))
+	if err != nil {
+		panic("router: fields of the policy: " + err.Error()) // they were made by NewField
+	}
+	out := append(rfc5322.Header(nil), h...)
+	for _, f := range added {
+		out.Set(f)
+	}
+	return out
 }
 
 func appendHeader(b []byte, h rfc5322.Header) []byte {
@@ -239,6 +255,9 @@ func withBody(f rfc5322.Field, old, body string) rfc5322.Field {
 
 // rewritten lets the policy change the addresses in the header.
 func rewritten(s *policy.Session, h rfc5322.Header, rewriting string) (rfc5322.Header, error) {
+	if rewriting == "" {
+		return h, nil
+	}
 	out := make(rfc5322.Header, len(h))
 	copy(out, h)
 	for i, f := range out {

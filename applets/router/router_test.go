@@ -292,6 +292,21 @@ func TestRewriting(t *testing.T) {
 	}
 }
 
+// TestListHeader: members of a list see the list's fields, others do not.
+func TestListHeader(t *testing.T) {
+	st := newSite(t, map[string]string{"lists/talk": "joe\nx@far.example\n"})
+	c := st.control(to("talk@example.org", "ann@example.org"), "From: s@remote.example\nList-Id: <old>\nSubject: x\n\n")
+	if got, want := rcpts(c), "[talk-owner@example.org]; local joe joe@example.org; smtp far.example x@far.example; [sender@remote.example]; local ann ann@example.org"; got != want {
+		t.Fatalf("got  %s\nwant %s", got, want)
+	}
+	if got, want := string(c.Groups[0].Header), "From: s@remote.example\nList-Id: <talk.example.org>\nSubject: x\nList-Post: <mailto:talk@example.org>\nList-Owner: <mailto:talk-owner@example.org>\n\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("got\n%s", got)
+	}
+	if got, want := string(c.Groups[1].Header), "From: s@remote.example\nList-Id: <old>\nSubject: x\n\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("got\n%s", got)
+	}
+}
+
 func TestLoop(t *testing.T) {
 	st := newSite(t, nil)
 	c := st.control(to("joe@example.org"), strings.Repeat("Received: from a by b; now\n", 50)+"\nbody\n")

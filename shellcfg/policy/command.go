@@ -192,9 +192,12 @@ func show(c *shell.Call, text string) int {
 	return 0
 }
 
+// maxFields bounds the header fields that lists add.
+const maxFields = 8 << 10
+
 // options reads the options of expand and returns the texts of the lists.
 func (l *list) options(c *shell.Call) ([]string, bool) {
-	g := proc.NewGetopt("ap:s:d:", c.Args)
+	g := proc.NewGetopt("ap:s:d:h:", c.Args)
 	for g.Next() {
 		switch g.Opt {
 		case 'a':
@@ -214,10 +217,18 @@ func (l *list) options(c *shell.Call) ([]string, bool) {
 			l.sender, l.hasSender = g.Value, true
 		case 'd':
 			l.detail = g.Value
+		case 'h':
+			name, body, _ := strings.Cut(g.Value, ":")
+			f, err := rfc5322.NewField(name, body)
+			if err != nil || len(l.fields)+len(f.Raw) > maxFields {
+				usage(c, "-h FIELD: %q is not NAME: TEXT, or there are too many", rfc5322.OneLine(g.Value, 80))
+				return nil, false
+			}
+			l.fields += string(f.Raw)
 		}
 	}
 	if g.Err() != nil {
-		usage(c, "[-a] [-p UID] [-s SENDER] [-d DETAIL] [--] [LIST...]: %v", g.Err())
+		usage(c, "[-a] [-p UID] [-s SENDER] [-d DETAIL] [-h FIELD]... [--] [LIST...]: %v", g.Err())
 		return nil, false
 	}
 	if texts := g.Args(); len(texts) > 0 {

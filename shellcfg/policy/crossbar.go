@@ -24,7 +24,6 @@ func (s *Session) crossbar(f *frame, d Decision) Decision {
 	out := s.edit
 	if len(s.made) > 0 {
 		out = s.made[0]
-		out.Address, out.Expanded = d.Address, d.Expanded
 		out.Sender, out.HasSender, out.Rewriting = s.edit.Sender, s.edit.HasSender, s.edit.Rewriting
 		if out.Action == Deliver && out.Privilege != d.Privilege && s.privilegeOf(f) == out.Privilege {
 			out.Privilege = d.Privilege
@@ -39,7 +38,7 @@ func (s *Session) crossbar(f *frame, d Decision) Decision {
 		pos, _ := s.p.prog.FuncPos("crossbar")
 		out = Decision{Action: Defer, Status: "4.3.0", Text: "policy could not decide now", Why: pos}
 	}
-	out.Address, out.Expanded = d.Address, d.Expanded
+	out.Address, out.Expanded, out.Fields = d.Address, d.Expanded, d.Fields
 	s.made, s.lists, s.edit = made, lists, Decision{}
 	return out
 }

@@ -39,6 +39,7 @@ type Decision struct {
 	Expanded  bool   // Address is not the recipient itself
 	Sender    string // replaces the sender of the message, if HasSender
 	HasSender bool
+	Fields    string // header fields that are added, each with its line end
 	Rewriting string // chosen by crossbar: the last argument of rewrite
 
 	Why shell.Position

@@ -136,7 +136,7 @@ func withDetail(addr, detail string) string {
 
 // expandCommand is
 //
-//	expand [-a] [-p UID] [-s SENDER] [-d DETAIL] [--] [LIST...]
+//	expand [-a] [-p UID] [-s SENDER] [-d DETAIL] [-h FIELD]... [--] [LIST...]
 //
 // with lists from standard input if there is none. -a is for lists that a stranger
 // may have had a part in: their members are addresses, whatever they look like.
@@ -147,7 +147,7 @@ func expandCommand(c *shell.Call) int {
 	}
 	l := &list{parent: s.cur, privilege: s.privilegeOf(s.cur), pos: c.Pos}
 	if up := s.cur.list; up != nil {
-		l.sender, l.hasSender = up.sender, up.hasSender
+		l.sender, l.hasSender, l.fields = up.sender, up.hasSender, up.fields
 	}
 	texts, ok := l.options(c)
 	if !ok {

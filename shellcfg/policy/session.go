@@ -69,6 +69,7 @@ type list struct {
 	privilege int
 	sender    string
 	hasSender bool
+	fields    string // header fields for the members
 	pos       shell.Position
 }
 
@@ -255,6 +256,9 @@ func (s *Session) give(f *frame, d Decision) bool {
 	}
 	if l := f.list; l != nil && l.hasSender && !d.HasSender {
 		d.Sender, d.HasSender = l.sender, true
+	}
+	if f.list != nil {
+		d.Fields = f.list.fields
 	}
 	if d.Action == Deliver && s.p.hasCrossbar {
 		d = s.crossbar(f, d)
