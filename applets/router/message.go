@@ -75,7 +75,7 @@ func (w *worker) route(ctx context.Context, j job) error {
 		return err
 	}
 	defer func() { m.Close() }() // read only
-	if !w.r.trust.has(m.Owner) {
+	if !w.r.trusts(m.Owner) {
 		copied, err := w.adopt(m.Message, j.dir)
 		if err != nil {
 			return err
@@ -136,7 +136,7 @@ func (w *worker) identify(m *message) error {
 		if err != nil {
 			return &badMessage{"owner line: not a uid"}
 		}
-		m.owner, m.trusted = int(uid), w.r.trust.has(int(uid))
+		m.owner, m.trusted = int(uid), w.r.trusts(int(uid))
 	}
 	if err := w.readHeader(m); err != nil {
 		return err

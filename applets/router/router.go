@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"zmailer/shellcfg/policy"
@@ -23,7 +24,7 @@ type Router struct {
 	log    *slog.Logger
 	out    io.Writer // where the lines of messages go, many with one write
 	queue  *queue
-	trust  *trust
+	trust  atomic.Pointer[trust]
 	limits limits
 	now    func() time.Time
 }
@@ -55,9 +56,12 @@ func New(s *spool.Spool, h *policy.Holder, log *slog.Logger, out io.Writer) (*Ro
 		}
 		r.limits.expiry = d
 	}
-	var err error
-	r.trust, err = newTrust(conf, h.Users())
-	return r, err
+	t, err := newTrust(conf, h.Users())
+	if err != nil {
+		return nil, err
+	}
+	r.trust.Store(t)
+	return r, nil
 }
 
 // Run routes messages with n workers until ctx ends, and then finishes those it
@@ -190,7 +194,9 @@ func (r *Router) settle(j job, err error) {
 		r.queue.retry(j, r.now().Add(time.Second))
 	default:
 		r.log.Error("message stays", "spoolid", string(j.id), "err", err)
-		r.queue.retry(j, r.now().Add(10*time.Second))
+		wait := min(10*time.Second<<min(j.attempts, 6), 10*time.Minute)
+		j.attempts++
+		r.queue.retry(j, r.now().Add(wait))
 	}
 }
 

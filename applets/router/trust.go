@@ -10,15 +10,16 @@ import (
 	"zmailer/shellcfg/users"
 )
 
-// trust knows whose files are believed.
+// trust knows whose files are believed under one zmailer.conf.
 type trust struct {
+	conf *shellcfg.Conf
 	uids map[int]bool
 }
 
 // newTrust trusts root, the uid of this process, TRUSTEDUSER (zmailer) and the
 // users and uids in TRUSTED.
 func newTrust(conf *shellcfg.Conf, u *users.Users) (*trust, error) {
-	t := &trust{uids: map[int]bool{0: true, os.Geteuid(): true}}
+	t := &trust{conf: conf, uids: map[int]bool{0: true, os.Geteuid(): true}}
 	server := conf.Get("TRUSTEDUSER")
 	if server == "" {
 		server = "zmailer"
@@ -51,3 +52,19 @@ func (t *trust) add(u *users.Users, name string) (found bool, err error) {
 }
 
 func (t *trust) has(uid int) bool { return t.uids[uid] }
+
+// trusts tells whether the files of uid are believed, as the zmailer.conf of now
+// says. With one that names unknown users the last good one counts.
+func (r *Router) trusts(uid int) bool {
+	t := r.trust.Load()
+	if conf := r.policy.Conf(); conf != t.conf {
+		fresh, err := newTrust(conf, r.policy.Users())
+		if err != nil {
+			r.log.Error("trusted users stay as they were", "err", err)
+			fresh = &trust{conf: conf, uids: t.uids}
+		}
+		r.trust.Store(fresh)
+		t = fresh
+	}
+	return t.has(uid)
+}

@@ -113,7 +113,7 @@ func TestTrustedList(t *testing.T) {
 		"db/users":     "joe 1234 1234 /nonexistent\nzmailer 99 99 /nonexistent\n",
 	})
 	for uid, want := range map[int]bool{0: true, os.Getuid(): true, 1234: true, 77: true, 99: true, 4321: false} {
-		if st.r.trust.has(uid) != want {
+		if st.r.trusts(uid) != want {
 			t.Errorf("uid %d: trusted is not %v", uid, want)
 		}
 	}
