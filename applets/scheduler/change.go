@@ -27,63 +27,102 @@ var changes = map[string]change{
 		if all {
 			m.flags |= msgKilled // what is running now ends when its result comes
 		}
-		return q.removeSome(m, ns, func(*spool.Rcpt) dsn.Result { return deleted() })
+		return q.removeSome(m, ns, decision{silent: true, result: func(*spool.Rcpt) dsn.Result { return deleted() }})
 	},
 	queuesock.OpBounce: func(q *Queue, m *message, ns []int, _ bool, text string) (int, int) {
 		if text == "" {
 			text = "returned by the administrator"
 		}
-		return q.removeSome(m, ns, func(*spool.Rcpt) dsn.Result { return dsn.Perm("5.7.0", "%s", text) })
+		return q.removeSome(m, ns, decision{result: func(*spool.Rcpt) dsn.Result { return dsn.Perm("5.7.0", "%s", text) }})
 	},
 	queuesock.OpExpire: func(q *Queue, m *message, ns []int, _ bool, _ string) (int, int) {
 		age := q.sec().since(m.arrival)
-		return q.removeSome(m, ns, func(r *spool.Rcpt) dsn.Result { return expired(age, r.Last.Text) })
+		return q.removeSome(m, ns, decision{result: func(r *spool.Rcpt) dsn.Result { return expired(age, r.Last.Text) }})
 	},
 }
 
-const progressEvery = time.Second
+// A changer carries a change out, a batch of messages at a time.
+type changer struct {
+	*client
+	req   *queuesock.Request
+	fn    change
+	total queuesock.Changed
+	batch []target
+	told  time.Time
+}
+
+// A target is a message with recipients to be changed.
+type target struct {
+	id  msgID
+	ns  []int
+	all bool
+}
+
+const (
+	changeBatch   = 128
+	progressEvery = time.Second
+)
 
 // change carries out a change on a selection.
 func (c *client) change(req *queuesock.Request, fn change) error {
-	var total queuesock.Changed
-	told := time.Now()
+	ch := &changer{client: c, req: req, fn: fn, told: time.Now()}
 	scanned, err := c.each(&req.Select, func(s *seen) error {
 		ns, all, err := c.selected(s, &req.Select)
 		if err != nil || len(ns) == 0 {
 			return err
 		}
-		changed, busy := len(ns), 0
-		if !req.DryRun {
-			key := msgID([]byte(s.id))
-			if err := c.ask(func() {
-				changed = 0
-				if m := c.q.shard(key)[key]; m != nil {
-					changed, busy = fn(c.q, m, ns, all, req.Text)
-				}
-			}); err != nil {
-				return err
-			}
-			c.q.log.Info("changed by administrator", "spoolid", s.id, "action", req.Op, "user", c.uid, "nrcpt", changed)
+		ch.batch = append(ch.batch, target{msgID([]byte(s.id)), ns, all})
+		if len(ch.batch) < changeBatch {
+			return nil
 		}
-		if changed > 0 {
-			total.Messages++
-		}
-		total.Recipients += changed
-		total.Busy += busy
-		if time.Since(told) > progressEvery {
-			told = time.Now()
-			if err := c.send(&queuesock.Answer{Changed: &total}); err != nil {
-				return err
-			}
-			return c.flush()
-		}
-		return nil
+		return ch.carryOut()
 	})
-	total.Scanned = scanned
+	if err == nil {
+		err = ch.carryOut()
+	}
 	if err != nil {
 		return err
 	}
-	return c.send(&queuesock.Answer{Changed: &total, Done: true})
+	ch.total.Scanned = scanned
+	return c.send(&queuesock.Answer{Changed: &ch.total, Done: true})
+}
+
+// carryOut changes the messages of the batch, and tells of the progress.
+func (ch *changer) carryOut() error {
+	if ch.req.DryRun {
+		for _, t := range ch.batch {
+			ch.count(len(t.ns), 0)
+		}
+	} else if err := ch.ask(func() {
+		for _, t := range ch.batch {
+			m := ch.q.shard(t.id)[t.id]
+			if m == nil {
+				continue // finished meanwhile
+			}
+			changed, busy := ch.fn(ch.q, m, t.ns, t.all, ch.req.Text)
+			ch.count(changed, busy)
+			ch.q.log.Info("changed by administrator", "spoolid", t.id.spool(), "action", ch.req.Op, "user", ch.uid, "nrcpt", changed)
+		}
+	}); err != nil {
+		return err
+	}
+	ch.batch = ch.batch[:0]
+	if time.Since(ch.told) < progressEvery {
+		return nil
+	}
+	ch.told = time.Now()
+	if err := ch.send(&queuesock.Answer{Changed: &ch.total}); err != nil {
+		return err
+	}
+	return ch.flush()
+}
+
+func (ch *changer) count(changed, busy int) {
+	if changed > 0 {
+		ch.total.Messages++
+	}
+	ch.total.Recipients += changed
+	ch.total.Busy += busy
 }
 
 // selected returns the recipients of a message that are selected, in ascending
@@ -128,7 +167,7 @@ func chosen(m *message, ns []int, fn func(v *vertex, some []int)) {
 }
 
 // removeSome ends recipients by decision.
-func (q *Queue) removeSome(m *message, ns []int, decide func(*spool.Rcpt) dsn.Result) (changed, busy int) {
+func (q *Queue) removeSome(m *message, ns []int, decide decision) (changed, busy int) {
 	chosen(m, ns, func(v *vertex, some []int) {
 		if q.remove(v, some, decide) {
 			changed += len(some)

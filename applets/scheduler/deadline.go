@@ -75,17 +75,23 @@ func (q *Queue) attend(m *message) {
 // results come (deferral).
 func (q *Queue) expire(v *vertex) {
 	expiry, problem := v.th.clause.Expiry, v.th.reason
-	q.remove(v, v.rcpts(), func(r *spool.Rcpt) dsn.Result {
+	q.remove(v, v.rcpts(), decision{result: func(r *spool.Rcpt) dsn.Result {
 		if r.Last.Text != "" {
 			problem = r.Last.Text
 		}
 		return expired(expiry, problem)
-	})
+	}})
 }
 
-// remove ends recipients ns of a vertex by decision, made at the disk from the
-// control file; it returns false if an agent or the disk is working on the vertex.
-func (q *Queue) remove(v *vertex, ns []int, decide func(*spool.Rcpt) dsn.Result) bool {
+// A decision is the end of recipients that are not tried: their final results, made
+// at the disk from the control file. If it is silent nobody is told of them.
+type decision struct {
+	result func(*spool.Rcpt) dsn.Result
+	silent bool
+}
+
+// remove ends recipients ns of a vertex by decision; it returns false if an agent or the disk is working on the vertex.
+func (q *Queue) remove(v *vertex, ns []int, d decision) bool {
 	if v.state == running || v.state == settling {
 		return false
 	}
@@ -102,7 +108,7 @@ func (q *Queue) remove(v *vertex, ns []int, decide func(*spool.Rcpt) dsn.Result)
 		var all settlement
 		for _, n := range ns {
 			if r := c.Rcpt(n); r != nil {
-				all.add(n, decide(r), 0)
+				all.add(n, d.result(r), 0)
 			}
 		}
 		return all.outcomes
@@ -110,15 +116,18 @@ func (q *Queue) remove(v *vertex, ns []int, decide func(*spool.Rcpt) dsn.Result)
 	v.takeOut()
 	v.state = settling
 	v.msg.fresh = nil
+	if !d.silent {
+		q.owe(v.msg)
+	}
 	q.settle(s)
 	q.touch(v.th)
 	return true
 }
 
 // removeAll ends all recipients of a message that are not being worked on.
-func (q *Queue) removeAll(m *message, decide func(*spool.Rcpt) dsn.Result) {
+func (q *Queue) removeAll(m *message, d decision) {
 	for v := m.vertices; v != nil; v = v.sibling {
-		q.remove(v, v.rcpts(), decide)
+		q.remove(v, v.rcpts(), d)
 	}
 }
 

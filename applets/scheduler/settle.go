@@ -155,9 +155,6 @@ func (q *Queue) settle(s *settlement) {
 			}
 		}
 	}
-	if s.decide != nil {
-		q.owe(m)
-	}
 	s.last = len(s.left) == 0 && m.live == 1 && !m.is(msgOwes|msgWorking)
 	if s.last {
 		m.flags |= msgWorking
@@ -306,7 +303,7 @@ func (q *Queue) settled(s *settlement) {
 		v.setRcpts(s.left)
 		q.place(v, s.next)
 		if m.is(msgKilled) {
-			q.removeAll(m, func(*spool.Rcpt) dsn.Result { return deleted() })
+			q.removeAll(m, decision{silent: true, result: func(*spool.Rcpt) dsn.Result { return deleted() }})
 		}
 		q.setDue(m)
 	}
