@@ -21,6 +21,7 @@ func (c *config) commands() map[string]shell.Command {
 		"listen":    c.declare(c.listen),
 		"tls":       c.declare(c.certificate),
 		"relay_for": c.declare(c.relayFor),
+		"passwords": c.declare(c.passwordFile),
 		"limit":     c.declare(c.limit),
 		"ask":       c.declare(c.ask),
 
@@ -73,6 +74,15 @@ func (c *config) certificate(call *shell.Call) error {
 	}
 	c.certs = append(c.certs, cert)
 	return nil
+}
+
+// passwords FILE: those who may log in.
+func (c *config) passwordFile(call *shell.Call) (err error) {
+	if len(call.Args) != 1 {
+		return errors.New("want one file of lines user:hash")
+	}
+	c.passwords, err = newPasswordFile(c.path(call.Args[0]))
+	return err
 }
 
 // path makes a file name relative to the directory of the configuration.
@@ -147,7 +157,7 @@ func (c *config) limit(call *shell.Call) error {
 	l := &c.limits
 	numbers := map[string]*int{
 		"rcpts": &l.rcpts, "sessions": &l.sessions, "per_address": &l.perAddress, "errors": &l.errors,
-		"rejects": &l.rejects, "idle": &l.idle, "routers": &l.routers,
+		"rejects": &l.rejects, "idle": &l.idle, "logins": &l.logins, "routers": &l.routers,
 	}
 	sizes := map[string]*int64{"size": &l.size, "free": &l.free, "rate": &l.rate}
 	times := map[string]*time.Duration{

@@ -44,6 +44,7 @@ type limits struct {
 	errors     int   // of the protocol, in a session
 	rejects    int   // refused recipients in a session
 	idle       int   // commands that lead to no mail, in a session
+	logins     int   // failed ones of one neighbourhood, in ten minutes
 	free       int64 // octets of disk that are left alone
 	routers    int   // router processes that are asked
 
@@ -57,7 +58,7 @@ type limits struct {
 
 func defaultLimits() limits {
 	return limits{
-		size: 50 << 20, rcpts: 1000, sessions: 1000, perAddress: 50, errors: 10, rejects: 100, idle: 100,
+		size: 50 << 20, rcpts: 1000, sessions: 1000, perAddress: 50, errors: 10, rejects: 100, idle: 100, logins: 20,
 		free: 64 << 20, routers: 2,
 		command: 5 * time.Minute, data: 3 * time.Minute, router: 30 * time.Second, hook: 10 * time.Second,
 		shutdown: 10 * time.Second, rate: 100,
@@ -80,6 +81,8 @@ type config struct {
 	prog    *shell.Program
 	hooks   hooks
 	asks    asks
+
+	passwords *passwordFile // nil: nobody can log in
 
 	certs []tls.Certificate
 }

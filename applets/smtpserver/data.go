@@ -86,7 +86,7 @@ func (s *session) envelope() *spool.Envelope {
 		Client:    s.clientText,
 		Helo:      heloText(s.helo),
 		TLS:       s.tlsText,
-		LoginName: s.login(),
+		LoginName: s.loginName(),
 	}
 	if len(m.rcpts) == 1 {
 		env.For = m.rcpts[0].Addr
@@ -94,7 +94,7 @@ func (s *session) envelope() *spool.Envelope {
 	return env
 }
 
-func (s *session) login() string {
+func (s *session) loginName() string {
 	if s.local == nil {
 		return ""
 	}

@@ -94,7 +94,7 @@ func (s *session) beginMail(arg string) *smtp.SMTPError {
 	if err != nil {
 		return refuse(501, 5, 1, 7, "Bad sender address: "+err.Error())
 	}
-	opts, e := parseMail(params, false)
+	opts, e := parseMail(params, s.offersAuth())
 	if e != nil {
 		return e
 	}

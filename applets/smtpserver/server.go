@@ -21,6 +21,7 @@ type server struct {
 	spool   *spool.Spool
 	names   dns // nil: clients' names are not looked up
 	answers answers
+	logins  logins
 
 	cfg      atomic.Pointer[config]
 	asker    atomic.Pointer[asker]

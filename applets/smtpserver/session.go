@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"runtime/debug"
@@ -296,14 +295,11 @@ func (s *session) hangUp() {
 	if errors.Is(s.trouble, errTooBig) {
 		s.linger()
 	}
-	var err error
+	// The client may be gone already: there is nothing to do about an error.
 	if s.tls != nil {
-		err = s.tls.Close()
+		s.tls.Close()
 	} else {
-		err = s.conn.Close()
-	}
-	if err != nil && !errors.Is(err, net.ErrClosed) && s.trouble == nil && s.accepted == 0 {
-		s.trouble = err
+		s.conn.Close()
 	}
 }
 

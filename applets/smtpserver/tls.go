@@ -57,7 +57,7 @@ func (s *session) secure() error {
 		return nil
 	}
 	s.reset()
-	s.helo, s.esmtp = "", false
+	s.helo, s.esmtp, s.authUser = "", false, ""
 	s.tls, s.in.src = c, c
 	st := c.ConnectionState()
 	s.tlsText = versionText(st.Version) + " " + tls.CipherSuiteName(st.CipherSuite)

@@ -48,6 +48,8 @@ func (s *session) command(line []byte) error {
 		s.hello(string(arg), false, false)
 	case "LHLO":
 		s.hello(string(arg), true, true)
+	case "AUTH":
+		return s.auth(string(arg))
 	case "STARTTLS":
 		return s.withoutArg(arg, s.startTLS)
 	case "QUIT":
@@ -103,7 +105,7 @@ func (s *session) rset() error {
 
 func (s *session) help() {
 	s.raw("214-2.0.0 This is ZMailer. Commands:\r\n" +
-		"214-2.0.0 HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY EXPN STARTTLS HELP QUIT\r\n" +
+		"214-2.0.0 HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY EXPN STARTTLS AUTH HELP QUIT\r\n" +
 		"214 2.0.0 Ask postmaster@" + s.cfg.conf.MyDomain + " for the rest\r\n")
 	s.count()
 }
@@ -145,6 +147,9 @@ func (s *session) hello(name string, extended, lmtp bool) {
 	b = append(b, "\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n"...)
 	if s.cfg.tls != nil && s.tls == nil && s.local == nil {
 		b = append(b, "250-STARTTLS\r\n"...)
+	}
+	if s.offersAuth() {
+		b = append(b, "250-AUTH PLAIN LOGIN\r\n"...)
 	}
 	s.out = append(b, "250 HELP\r\n"...)
 	s.spill()
