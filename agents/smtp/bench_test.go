@@ -9,6 +9,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"zmailer/agents/protocol"
 )
@@ -93,6 +96,7 @@ func BenchmarkRelay(b *testing.B) {
 				strings.Repeat(strings.Repeat("x", 70)+"\n", 56), "b@x.test"), host)
 			jobs := protocol.Job{ID: c.ID, Channel: "smtp", Host: host, Rcpts: []int{0}}
 			b.ReportAllocs()
+			began := cpuTime()
 			var buf []byte
 			outstanding := 0
 			for b.Loop() {
@@ -109,8 +113,18 @@ func BenchmarkRelay(b *testing.B) {
 			for ; outstanding > 0; outstanding-- {
 				d.await(b)
 			}
+			// Of the agent, the sink and the driver together.
+			b.ReportMetric(float64((cpuTime()-began).Microseconds())/float64(b.N), "cpu-µs/op")
 		})
 	}
+}
+
+func cpuTime() time.Duration {
+	var ru unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err != nil {
+		return 0
+	}
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
 
 // await reads one result.

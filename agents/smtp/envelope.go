@@ -218,6 +218,8 @@ func (s *session) requireTLS() bool {
 
 func (s *session) planContent(j *job, b *batch, p *plan, headerEight bool) {
 	p.eight = s.ext.eightBit && (j.message.eight || headerEight || j.d.Control.Attr.BodyType == "8BITMIME")
+	// 8-bit octets in the header, without SMTPUTF8, are broken mail to begin with.
+	// They go as they came, to any peer: so they do everywhere, and get through.
 	if j.message.eight && !s.ext.eightBit {
 		var err error
 		if p.content.convert, err = newConverter(b.group.Header, j.message); err != nil {

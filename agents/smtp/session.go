@@ -57,6 +57,7 @@ func (c *client) open(ctx context.Context, su setup, end time.Time) (*session, *
 		s, fail = c.connect(ctx, su, end)
 	}
 	if fail != nil {
+		fail.Relay = su.target.relay
 		return nil, &fail.Result
 	}
 	return s, nil
@@ -122,6 +123,7 @@ func reason(err error) string {
 func (s *session) lost(during string, err error) *openFailure {
 	s.broken = true
 	res := unreachable(lostStatus(err), "%s: %s: %s", s.target.relay, during, reason(err))
+	res.Relay = s.target.relay
 	return &openFailure{res, err}
 }
 

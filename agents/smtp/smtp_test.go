@@ -20,7 +20,7 @@ func TestDeliver(t *testing.T) {
 				if got := outcome(res); got != "ok 2.0.0, ok 2.0.0" {
 					t.Fatalf("got %s: %+v", got, res)
 				}
-				if res[0].Relay != strings.Replace(s.host(), "]", "]", 1) || !res[0].Remote || !strings.HasPrefix(res[0].Text, "250 2.0.0 queued as ") {
+				if res[0].Relay != s.host() || !res[0].Remote || !strings.HasPrefix(res[0].Text, "250 2.0.0 queued as ") {
 					t.Errorf("result %+v", res[0])
 				}
 			}
@@ -30,6 +30,12 @@ func TestDeliver(t *testing.T) {
 				}
 				if !strings.HasPrefix(m.from, "<from@us.test>") || len(m.rcpts) != 2 {
 					t.Errorf("envelope %+v", m)
+				}
+			}
+			log := strings.Join(d.logs, "\n")
+			for _, want := range []string{"msg=transaction ", " relay=\"" + s.host() + "\" ", " tls=none ", " size=31 nrcpt=2 accepted=2 ", " action=ok dsn=2.0.0 "} {
+				if !strings.Contains(log, want) {
+					t.Errorf("log without %q: %s", want, log)
 				}
 			}
 			if n := s.connections(); n != 1 {
