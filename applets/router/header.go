@@ -114,7 +114,7 @@ func (w *worker) received(m *message) rfc5322.Field {
 		b = append(b, " id "...)
 	}
 	b = append(b, m.ID...)
-	if to := receivedFor(m); to != "" {
+	if to := w.receivedFor(m); to != "" {
 		b = append(append(b, "\n\tfor "...), to...)
 		b = append(b, ";\n\t"...)
 	} else {
@@ -126,7 +126,7 @@ func (w *worker) received(m *message) rfc5322.Field {
 
 // receivedFor names the recipient if there is one alone: several would tell each
 // other's names.
-func receivedFor(m *message) string {
+func (w *worker) receivedFor(m *message) string {
 	addr := m.Env.For
 	if addr == "" && len(m.Env.To) == 1 {
 		addr = m.Env.To[0].Addr
@@ -138,7 +138,7 @@ func receivedFor(m *message) string {
 	if err != nil {
 		return ""
 	}
-	return a.Path()
+	return w.qualified(a).Path()
 }
 
 // localTrace says who sent a message of this host under another name.

@@ -196,7 +196,7 @@ func TestHeader(t *testing.T) {
 			"From: sender\n", "Subject:  odd   spaces\n\n", "!Return-Path", "!Bcc", "!Message-ID", "!Date:",
 		}},
 		{"local", &spool.Envelope{HasFrom: true, From: "joe", FullName: "Joe Doe", To: []spool.Recipient{{Addr: "ann"}}}, "Subject: x\nTo: ann\nBcc: b@c\n\nbody\n", []string{
-			"Received: by mail.example.org (ZMailer, from userid UID)\n\tid ID\n\tfor <ann>;\n\tDATE\n", "Subject: x\n", "To: ann@example.org\n",
+			"Received: by mail.example.org (ZMailer, from userid UID)\n\tid ID\n\tfor <ann@example.org>;\n\tDATE\n", "Subject: x\n", "To: ann@example.org\n",
 			"Date: DATE\n", "Message-ID: <ID@mail.example.org>\n", "From: Joe Doe <joe@example.org>\n\n", "!Bcc",
 		}},
 		{"signed", &spool.Envelope{HasFrom: true, From: "joe", To: []spool.Recipient{{Addr: "ann"}}}, "DKIM-Signature: v=1\nFrom: joe\nTo: ann\n\nbody\n", []string{
