@@ -137,6 +137,10 @@ func notary(r *spool.Recipient, dec *policy.Decision) (notify, orcpt string) {
 	return r.Notify, r.ORcpt
 }
 
+// progressEvery is after how many recipients of one message the log says that it
+// goes on.
+const progressEvery = 10_000
+
 // token is an address as errormail finds it before the text: one without blanks,
 // but in quotes. What is no address becomes a quoted local part.
 func token(addr string) string {
@@ -152,7 +156,9 @@ func (d *decisions) add(dec *policy.Decision, r spool.Rcpt) {
 	if dec.HasSender {
 		key.sender = dec.Sender
 	}
-	d.rcpts++
+	if d.rcpts++; d.rcpts%progressEvery == 0 {
+		d.w.r.log.Info("routing", "spoolid", string(d.m.ID), "nrcpt", d.rcpts)
+	}
 	for i := range d.groups {
 		if i < 4 && d.groups[i].key == key {
 			d.groups[i].rcpts = append(d.groups[i].rcpts, r)

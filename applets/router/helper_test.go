@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-
-	"zmailer/spool"
 )
 
 var questions = []struct{ in, want string }{
@@ -106,21 +104,4 @@ func TestConverse(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
 	}
-}
-
-// BenchmarkRouter takes messages through the whole router, on a real spool.
-func BenchmarkRouter(b *testing.B) {
-	st := newSite(b, nil)
-	w := newWorker(st.r)
-	body := plainMessage + strings.Repeat("0123456789012345678901234567890123456789012345678901234567890\n", 30)
-	for b.Loop() {
-		b.StopTimer()
-		id := st.submit(to("joe@example.org"), body)
-		b.StartTimer()
-		if err := w.route(context.Background(), job{id: id, dir: spool.RouterDir}); err != nil {
-			b.Fatal(err)
-		}
-		w.flush()
-	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
 }
