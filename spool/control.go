@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"strconv"
 	"strings"
@@ -30,7 +31,7 @@ import (
 //	N  NOTIFY, ORCPT of the recipient before
 //	w  why: file:line of the decision for the recipient before
 //	m  length, then that many bytes: the header for all recipients since the last m
-//	z  closing line: the router was here to the end
+//	z  CRC-32C of all that is before it, in hex: the router was here to the end
 //
 //	+  event: recipients done                               scheduler
 //	-  event: recipients failed
@@ -39,7 +40,10 @@ import (
 //	d  event: a report about recipients was submitted
 //	h  event: message held        u  event: message released
 //
-// The fields of every line are those of SplitLine.
+// The fields of every line are those of SplitLine. An event ends in one more field,
+// the id of the message: the file may have been another message's control file
+// before (see pool.go), and after a power cut what is left of that one may follow.
+// The CRC tells the same of the records.
 type Control struct {
 	ID           ID
 	Size         int64 // of the message file
@@ -170,6 +174,7 @@ func (c *Control) Finished() bool {
 // Append appends the file form of the control file as the router writes it,
 // numbering the recipients.
 func (c *Control) Append(b []byte) []byte {
+	start := len(b)
 	num := func(n int64) string { return strconv.FormatInt(n, 10) }
 	b = AppendLine(b, "v", controlVersion)
 	b = AppendLine(b, "i", string(c.ID), num(c.Size), num(c.HeaderOffset), num(c.BodyOffset))
@@ -196,7 +201,13 @@ func (c *Control) Append(b []byte) []byte {
 		b = AppendLine(b, "m", strconv.Itoa(len(g.Header)))
 		b = append(b, g.Header...)
 	}
-	return append(b, "z\n"...)
+	return appendClosing(b, start)
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func appendClosing(b []byte, start int) []byte {
+	return fmt.Appendf(b, "z\t%08x\n", crc32.Checksum(b[start:], castagnoli))
 }
 
 func (a *Attributes) fields() []string {
@@ -265,8 +276,9 @@ func ReadControl(path string) (*Control, error) {
 	return c, nil
 }
 
-// ErrIncomplete is a control file without its closing line: the router did not
-// finish it, and the message goes back to router/.
+// ErrIncomplete is a control file whose closing line is missing or does not fit
+// what is before it: the router did not finish it, or a power cut left parts of
+// what the file held before. The message goes back to router/.
 var ErrIncomplete = errors.New("closing line is missing")
 
 // ParseControl folds the bytes of a control file. The result does not refer to b,
@@ -276,7 +288,7 @@ func ParseControl(b []byte) (*Control, error) {
 	if len(b) > MaxControlSize {
 		return nil, fmt.Errorf("%d bytes: too large", len(b))
 	}
-	p := controlParser{c: new(Control)}
+	p := controlParser{c: new(Control), all: b}
 	for line := 1; len(b) > 0; line++ {
 		i := bytes.IndexByte(b, '\n')
 		if i < 0 {
@@ -285,7 +297,7 @@ func ParseControl(b []byte) (*Control, error) {
 		}
 		rest, err := p.line(string(b[:i]), b[i+1:])
 		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", line, err)
+			return nil, p.blame(fmt.Errorf("line %d: %w", line, err))
 		}
 		b = rest
 	}

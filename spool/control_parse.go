@@ -1,8 +1,10 @@
 package spool
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"strconv"
 	"strings"
 	"time"
@@ -11,10 +13,11 @@ import (
 )
 
 type controlParser struct {
-	c    *Control
-	open *Group    // group still waiting for its m record
-	next int       // number the next recipient must have
-	all  []rcptRef // position of recipient n, so that an event costs no search
+	c     *Control
+	all   []byte
+	open  *Group    // group still waiting for its m record
+	next  int       // number the next recipient must have
+	rcpts []rcptRef // position of recipient n, so that an event costs no search
 }
 
 type rcptRef struct{ group, index int }
@@ -22,18 +25,61 @@ type rcptRef struct{ group, index int }
 // line takes one line and what follows it, and returns what is left.
 func (p *controlParser) line(line string, rest []byte) ([]byte, error) {
 	f, err := SplitLine(line, maxControlFields)
+	if p.c.Complete {
+		if err != nil || f[len(f)-1] != string(p.c.ID) {
+			p.c.Torn = true // left of what the file held before
+			return rest, nil
+		}
+		return rest, p.event(f[0], f[1:len(f)-1])
+	}
 	if err != nil {
 		return nil, err
 	}
-	letter, f := f[0], f[1:]
-	if p.c.Complete {
-		return rest, p.event(letter, f)
+	switch f[0] {
+	case "m":
+		return p.header(f[1:], rest)
+	case "z":
+		return rest, p.closing(f[1:], len(p.all)-len(rest)-len(line)-1)
 	}
-	if letter == "m" {
-		return p.header(f, rest)
-	}
-	return rest, p.record(letter, f)
+	return rest, p.record(f[0], f[1:])
 }
+
+// closing checks the closing line, which begins at offset at.
+func (p *controlParser) closing(f []string, at int) error {
+	if len(f) != 1 || fmt.Sprintf("%08x", crc32.Checksum(p.all[:at], castagnoli)) != f[0] {
+		return ErrIncomplete
+	}
+	if p.open != nil || p.c.ID == "" {
+		return errors.New("closing line before the end of the records")
+	}
+	p.c.Complete = true
+	return nil
+}
+
+// blame decides what an error before the closing line means. If the CRC vouches
+// for the records somewhere ahead, the file is as the router wrote it and cannot
+// be understood; if not, it is unfinished or mixed up with an older one.
+func (p *controlParser) blame(err error) error {
+	if p.c.Complete {
+		return err
+	}
+	for at, tries := 0, 0; tries < maxClosings; tries++ {
+		i := bytes.Index(p.all[at:], []byte("\nz\t"))
+		if i < 0 {
+			return ErrIncomplete
+		}
+		at += i + 1
+		line, _, closed := strings.Cut(string(p.all[at:min(at+16, len(p.all))]), "\n")
+		if closed && line == fmt.Sprintf("z\t%08x", crc32.Checksum(p.all[:at], castagnoli)) {
+			return err
+		}
+	}
+	return err
+}
+
+// maxClosings bounds the search for a closing line that fits: a header may be full
+// of lines that look like one.
+const maxClosings = 64
 
 func (p *controlParser) record(letter string, f []string) error {
 	if want, ok := recordFields[letter]; !ok {
@@ -81,18 +127,13 @@ func (p *controlParser) record(letter string, f []string) error {
 			r.Why = f[0]
 		}
 		return err
-	case "z":
-		if p.open != nil || c.ID == "" {
-			return errors.New("closing line before the end of the records")
-		}
-		c.Complete = true
 	}
 	return nil
 }
 
 // recordFields is the number of fields after the letter; -1 is any.
 var recordFields = map[string]int{
-	"v": 1, "i": 4, "t": 1, "l": 1, "c": 1, "f": -1, "s": 4, "r": 5, "N": 2, "w": 1, "z": 0,
+	"v": 1, "i": 4, "t": 1, "l": 1, "c": 1, "f": -1, "s": 4, "r": 5, "N": 2, "w": 1,
 }
 
 func (p *controlParser) ident(f []string) (err error) {
@@ -131,7 +172,7 @@ func (p *controlParser) rcpt(f []string) error {
 	if err != nil {
 		return err
 	}
-	p.all = append(p.all, rcptRef{len(p.c.Groups) - 1, len(p.open.Rcpts)})
+	p.rcpts = append(p.rcpts, rcptRef{len(p.c.Groups) - 1, len(p.open.Rcpts)})
 	p.open.Rcpts = append(p.open.Rcpts, Rcpt{N: n, Hop: hop})
 	p.next++
 	return nil
@@ -186,10 +227,10 @@ func (p *controlParser) event(letter string, f []string) error {
 	}
 	for _, word := range strings.Split(f[0], ",") {
 		n, err := strconv.Atoi(word)
-		if err != nil || n < 0 || n >= len(p.all) {
+		if err != nil || n < 0 || n >= len(p.rcpts) {
 			return fmt.Errorf("event %s: no recipient %.20q", letter, word)
 		}
-		ref := p.all[n]
+		ref := p.rcpts[n]
 		apply(&p.c.Groups[ref.group].Rcpts[ref.index])
 	}
 	return nil

@@ -57,16 +57,20 @@ func TestControlRoundTrip(t *testing.T) {
 func TestFold(t *testing.T) {
 	at, next := time.Unix(1795573300, 0), time.Unix(1795573400, 0)
 	b := sampleControl(4).Append(nil)
+	var events []byte
 	deferred := Event{Rcpts: []int{0, 1, 2}, At: at, Next: next, Result: dsn.Result{Action: dsn.Deferred, Status: "4.2.2", Relay: "mx[192.0.2.1]:25", Remote: true, Text: "full\nof\tit"}}
-	b = deferred.Append(b)
+	events = deferred.Append(events)
 	ok := Event{Rcpts: []int{1}, At: at, Result: dsn.Success("2.0.0", "queued")}
-	b = ok.Append(b)
+	events = ok.Append(events)
 	bad := Event{Rcpts: []int{2}, At: at, Result: dsn.Perm("5.1.1", "no such user")}
-	b = bad.Append(b)
+	events = bad.Append(events)
 	gone := Event{Rcpts: []int{3}, At: at, Result: dsn.Result{Action: dsn.Expanded}}
-	b = gone.Append(b)
-	b = AppendReport(b, []int{2}, at, ReportFailure, "01K4ZQ8F3T7XYAB1")
-	b = AppendHold(b, true, at)
+	events = gone.Append(events)
+	events = AppendReport(events, []int{2}, at, ReportFailure, "01K4ZQ8F3T7XYAB1")
+	events = AppendHold(events, true, at)
+	const id = "01K4ZQ8F3T7XYAB0"
+	b = append(b, Stamp(events, id)...)
+	b = append(b, Stamp(gone.Append(nil), "01K4ZQ8F3T7XYAB1")...) // of another life of the file
 	c, err := ParseControl(b)
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +91,7 @@ func TestFold(t *testing.T) {
 	if c.Rcpt(2).Reported != "f" || !c.Held || c.Finished() {
 		t.Errorf("reported %q held %v finished %v", c.Rcpt(2).Reported, c.Held, c.Finished())
 	}
-	c, err = ParseControl(append(AppendHold(b, false, at), "+\t0\t179"...))
+	c, err = ParseControl(append(append(b, Stamp(AppendHold(nil, false, at), id)...), "+\t0\t179"...))
 	if err != nil || c.Held || !c.Torn {
 		t.Errorf("released and torn: %+v, %v", c, err)
 	}
@@ -99,7 +103,7 @@ func TestEveryPrefix(t *testing.T) {
 	b := sampleControl(3).Append(nil)
 	closed := len(b)
 	ev := Event{Rcpts: []int{0}, At: time.Unix(1, 0), Result: dsn.Success("2.0.0", "ok")}
-	b = ev.Append(b)
+	b = append(b, Stamp(ev.Append(nil), "01K4ZQ8F3T7XYAB0")...)
 	for n := range b {
 		c, err := ParseControl(b[:n])
 		switch {
@@ -125,8 +129,12 @@ func TestFlippedBytes(t *testing.T) {
 	}
 }
 
+// seal gives records a closing line that fits them.
+func seal(records string) []byte { return appendClosing([]byte(records), 0) }
+
 func TestParseControlRefuses(t *testing.T) {
-	good := string(sampleControl(2).Append(nil))
+	whole := string(sampleControl(2).Append(nil))
+	good := whole[:strings.LastIndex(whole, "z\t")]
 	for _, tt := range []struct{ name, old, new string }{
 		{"other version", "v\t1\n", "v\t2\n"},
 		{"bad id", "01K4ZQ8F3T7XYAB0", "../../../etc/pas"},
@@ -136,17 +144,24 @@ func TestParseControlRefuses(t *testing.T) {
 		{"recipient number", "r\t1\t", "r\t7\t"},
 		{"privilege", "\t-2\n", "\troot\n"},
 		{"bad escape", "\\t", "\\q"},
-		{"header too long", "m\t12\n", "m\t99999999999\n"},
-		{"event for nobody", "z\n", "z\n+\t9\t1\t0\t2.0.0\t\tl\tok\n"},
-		{"event unknown", "z\n", "z\n?\t0\t1\t0\t2.0.0\t\tl\tok\n"},
-		{"record after the end", "z\n", "z\nr\t2\tsmtp\tx\ty\t1\n"},
 	} {
 		i := strings.LastIndex(good, tt.old)
 		if i < 0 {
 			t.Fatalf("%s: %q is not in the sample", tt.name, tt.old)
 		}
-		if _, err := ParseControl([]byte(good[:i] + tt.new + good[i+len(tt.old):])); err == nil {
-			t.Errorf("%s: accepted", tt.name)
+		changed := good[:i] + tt.new + good[i+len(tt.old):]
+		if _, err := ParseControl(seal(changed)); err == nil || errors.Is(err, ErrIncomplete) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		// The same change by accident does not fit the closing line.
+		if _, err := ParseControl([]byte(changed + whole[len(good):])); !errors.Is(err, ErrIncomplete) {
+			t.Errorf("%s by accident: %v", tt.name, err)
+		}
+	}
+	const id = "01K4ZQ8F3T7XYAB0"
+	for _, event := range []string{"+\t9\t1\t0\t2.0.0\t\tl\tok\n", "?\t0\t1\t0\t2.0.0\t\tl\tok\n", "r\t2\tsmtp\tx\ty\t1\n", "+\t0\n", "d\t0\t1\tff\tx\n"} {
+		if _, err := ParseControl(append([]byte(whole), Stamp([]byte(event), id)...)); err == nil {
+			t.Errorf("event %q: accepted", event)
 		}
 	}
 }
@@ -177,7 +192,7 @@ func BenchmarkControlFold(b *testing.B) {
 		}
 		for i := range rcpts {
 			ev := Event{Rcpts: []int{i}, At: time.Unix(1, 0), Next: time.Unix(2, 0), Result: dsn.Temp("4.4.1", "connection refused")}
-			file = ev.Append(file)
+			file = append(file, Stamp(ev.Append(nil), "01K4ZQ8F3T7XYAB0")...)
 		}
 		b.Run(fmt.Sprintf("rcpts=%d", rcpts), func(b *testing.B) {
 			b.ReportAllocs()

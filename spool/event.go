@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -62,10 +63,26 @@ func numbers(ns []int) string {
 	return string(b)
 }
 
-// AppendEvents appends lines to the control file of id in a single write. A
+// stamp appends events to b with the id of their message as the last field of
+// each line.
+func stamp(b, events []byte, id ID) []byte {
+	for len(events) > 0 {
+		line, rest, _ := bytes.Cut(events, []byte("\n"))
+		b = append(append(append(append(b, line...), '\t'), id...), '\n')
+		events = rest
+	}
+	return b
+}
+
+// Stamp returns events as AppendEvents writes them for message id.
+func Stamp(events []byte, id ID) []byte {
+	return stamp(make([]byte, 0, len(events)+4*IDLen), events, id)
+}
+
+// AppendEvents appends events to the control file of id in a single write. A
 // process that dies in it leaves a torn line, which readers ignore and which the
 // next event starts behind: every write begins on a fresh line.
-func (s *Spool) AppendEvents(id ID, lines []byte) error {
+func (s *Spool) AppendEvents(id ID, events []byte) error {
 	path := s.ControlPath(id)
 	end, torn, err := lastLine(path)
 	if err != nil {
@@ -81,7 +98,7 @@ func (s *Spool) AppendEvents(id ID, lines []byte) error {
 		err = f.Truncate(end)
 	}
 	if err == nil {
-		if _, err = f.Write(lines); err != nil {
+		if _, err = f.Write(Stamp(events, id)); err != nil {
 			err = errors.Join(err, f.Truncate(end))
 		}
 	}

@@ -20,6 +20,7 @@ const (
 	FreezerDir   = "freezer"
 	PostmanDir   = "postman"
 	JournalDir   = "journal"
+	PoolDir      = "pool"
 	RunDir       = "run" // pid files and sockets
 )
 
@@ -41,6 +42,7 @@ var Dirs = []Dir{
 	{Name: FreezerDir, Mode: 0o750},
 	{Name: PostmanDir, Mode: 0o750},
 	{Name: JournalDir, Mode: 0o750},
+	{Name: PoolDir, Mode: 0o700},
 	{Name: RunDir, Mode: 0o755},
 }
 
@@ -53,6 +55,8 @@ type Spool struct {
 	Journal Journal
 	// Disk is what changes the file system; nil is disk.OS.
 	Disk disk.Disk
+	pool pool // of control files, for the router's use
+
 	// NoSync gives up the promise of surviving a power cut (SPOOLSYNC=none).
 	NoSync bool
 }

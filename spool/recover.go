@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -24,9 +25,10 @@ type Recovered struct {
 // control file. note is told each thing done.
 //
 // Cost: one directory scan of queue/ and transport/ and the last bytes of each
-// control file.
+// control file; after a boot, all bytes of each control file.
 func (s *Spool) Recover(note func(id ID, what string)) (Recovered, error) {
 	var rec Recovered
+	sameBoot := s.sameBoot()
 	for _, h := range HashDirs() {
 		queued, err := listIDs(filepath.Join(s.Root, QueueDir, h))
 		if err != nil {
@@ -37,7 +39,7 @@ func (s *Spool) Recover(note func(id ID, what string)) (Recovered, error) {
 			return rec, err
 		}
 		for id := range queued {
-			if err := s.recoverQueued(id, controls[id], &rec, note); err != nil {
+			if err := s.recoverQueued(id, controls[id], sameBoot, &rec, note); err != nil {
 				return rec, err
 			}
 		}
@@ -50,12 +52,12 @@ func (s *Spool) Recover(note func(id ID, what string)) (Recovered, error) {
 			}
 		}
 	}
-	return rec, nil
+	return rec, s.recovered()
 }
 
-func (s *Spool) recoverQueued(id ID, hasControl bool, rec *Recovered, note func(ID, string)) error {
+func (s *Spool) recoverQueued(id ID, hasControl, sameBoot bool, rec *Recovered, note func(ID, string)) error {
 	if hasControl {
-		closed, err := s.controlClosed(id)
+		closed, err := s.controlClosed(id, sameBoot)
 		if err != nil || closed {
 			return err
 		}
@@ -74,10 +76,10 @@ func (s *Spool) recoverQueued(id ID, hasControl bool, rec *Recovered, note func(
 	return err
 }
 
-// controlClosed says whether the router finished writing the control file. Only
-// a file that ends early is reported as not closed: one with other faults belongs
-// to the scheduler, which quarantines it.
-func (s *Spool) controlClosed(id ID) (bool, error) {
+// controlClosed says whether the router finished writing the control file. One
+// with faults before a good closing line counts as finished: it belongs to the
+// scheduler, which sets it aside.
+func (s *Spool) controlClosed(id ID, sameBoot bool) (bool, error) {
 	f, err := os.Open(s.ControlPath(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
@@ -86,30 +88,63 @@ func (s *Spool) controlClosed(id ID) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return false, err
-	}
-	// The common case, without reading the file: nothing was appended yet.
-	var tail [3]byte
-	if n := st.Size(); n >= 3 {
-		if _, err := f.ReadAt(tail[:], n-3); err != nil {
+	if sameBoot {
+		// The common case, without reading the file: it ends in a closing line, and
+		// without a power cut that is the one of this message.
+		st, err := f.Stat()
+		if err != nil {
 			return false, err
 		}
-		if string(tail[1:]) == "z\n" && tail[0] == '\n' {
-			return true, nil
+		var tail [len("\nz\t01234567\n")]byte
+		if n := int64(len(tail)); st.Size() > n {
+			if _, err := f.ReadAt(tail[:], st.Size()-n); err != nil {
+				return false, err
+			}
+			if strings.HasPrefix(string(tail[:]), "\nz\t") && tail[n-1] == '\n' {
+				return true, nil
+			}
 		}
 	}
 	b, err := io.ReadAll(io.LimitReader(f, MaxControlSize))
 	if err != nil {
 		return false, err
 	}
-	_, err = ParseControl(b)
+	c, err := ParseControl(b)
+	if err == nil && c.ID != id {
+		return false, nil // of the message that the file served before
+	}
 	return !errors.Is(err, ErrIncomplete), nil
+}
+
+// sameBoot says whether the router has recovered this spool since the kernel
+// started: then the page cache has seen everything, and no power cut has mixed
+// anything up. recovered makes it so.
+func (s *Spool) sameBoot() bool {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return false
+	}
+	last, err := os.ReadFile(s.RunPath("boot"))
+	return err == nil && string(last) == string(boot)
+}
+
+func (s *Spool) recovered() error {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil // every recovery will be a thorough one
+	}
+	return os.WriteFile(s.RunPath("boot"), boot, 0o644)
 }
 
 func (s *Spool) recoverOrphan(id ID, rec *Recovered, note func(ID, string)) error {
 	c, err := ReadControl(s.ControlPath(id))
+	if err == nil && c.ID != id {
+		// After a power cut: the finished message's name still stands on a file that
+		// was reused since.
+		rec.Orphans++
+		note(id, "control file of another message: removed")
+		return s.disk().Remove(s.ControlPath(id))
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil

@@ -84,11 +84,15 @@ func (s *Spool) Route(from string, c *Control, scratch []byte) error {
 }
 
 func (s *Spool) writeControl(c *Control, scratch []byte) error {
+	content := c.Append(scratch[:0])
+	if done, err := s.reuse(s.ControlPath(c.ID), content); done || err != nil {
+		return err
+	}
 	f, err := s.disk().Create(s.ControlPath(c.ID), 0o640)
 	if err != nil {
 		return fmt.Errorf("control file of %s: %w", c.ID, err)
 	}
-	_, err = f.Write(c.Append(scratch[:0]))
+	_, err = f.Write(content)
 	if e := f.Close(); err == nil {
 		err = e
 	}
@@ -111,12 +115,12 @@ func (s *Spool) SetAside(from, to string, id ID, why string) error {
 }
 
 // Finish removes a message whose recipients have all reached their end and whose
-// reports are durable.
+// reports are durable. Its control file goes into the pool.
 func (s *Spool) Finish(id ID) error {
 	if err := s.disk().Remove(s.QueuePath(id)); err != nil {
 		return err
 	}
-	return s.disk().Remove(s.ControlPath(id))
+	return s.discardControl(id)
 }
 
 // Quarantine sets a routed message aside in postman/ because its control file

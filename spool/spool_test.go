@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -206,7 +207,7 @@ func TestStopAfterEachStep(t *testing.T) {
 		}, result{queue: 1, transport: 1}},
 		{"event torn", func(s *Spool, m *Message, c *Control) {
 			s.Route(RouterDir, c, nil)
-			s.AppendEvents(m.ID, []byte("+\t0\t17"))
+			tear(s, m.ID)
 		}, result{queue: 1, transport: 1}},
 		{"message unlinked, all done", func(s *Spool, m *Message, c *Control) {
 			s.Route(RouterDir, c, nil)
@@ -218,6 +219,20 @@ func TestStopAfterEachStep(t *testing.T) {
 			s.Route(RouterDir, c, nil)
 			os.Remove(s.QueuePath(m.ID))
 		}, result{postman: 1, rec: Recovered{Quarantined: 1}}},
+		{"reused file under its old name", func(s *Spool, m *Message, c *Control) {
+			s.Route(RouterDir, c, nil)
+			other := *c
+			other.ID = NewID()
+			os.WriteFile(s.ControlPath(m.ID), other.Append(nil), 0o600)
+			os.Remove(s.RunPath("boot"))
+		}, result{router: 1, rec: Recovered{Requeued: 1}}},
+		{"reused file, old end left", func(s *Spool, m *Message, c *Control) {
+			s.Route(RouterDir, c, nil)
+			b := c.Append(nil)
+			b = append(b[:len(b)/2], bytes.Repeat([]byte("old content\n"), 10)...)
+			os.WriteFile(s.ControlPath(m.ID), append(b, c.Append(nil)[len(b)/3:]...), 0o600)
+			os.Remove(s.RunPath("boot"))
+		}, result{router: 1, rec: Recovered{Requeued: 1}}},
 		{"finished", func(s *Spool, m *Message, c *Control) {
 			s.Route(RouterDir, c, nil)
 			s.Finish(m.ID)
@@ -258,6 +273,12 @@ func TestStopAfterEachStep(t *testing.T) {
 	}
 }
 
+// tear leaves what a process that dies in the middle of an event leaves.
+func tear(s *Spool, id ID) {
+	b, _ := os.ReadFile(s.ControlPath(id))
+	os.WriteFile(s.ControlPath(id), append(b, "+\t0\t17"...), 0o600)
+}
+
 func count(t *testing.T, s *Spool, dir string) (n int) {
 	t.Helper()
 	err := filepath.WalkDir(filepath.Join(s.Root, dir), func(_ string, d os.DirEntry, err error) error {
@@ -283,9 +304,7 @@ func TestAppendAfterTornLine(t *testing.T) {
 	if err := s.Route(RouterDir, controlFor(m), nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.AppendEvents(id, []byte("+\t0\t17")); err != nil {
-		t.Fatal(err)
-	}
+	tear(s, id)
 	ev := Event{Rcpts: []int{0}, At: time.Now(), Result: dsn.Perm("5.0.0", "no")}
 	if err := s.AppendEvents(id, ev.Append(nil)); err != nil {
 		t.Fatal(err)
@@ -293,6 +312,59 @@ func TestAppendAfterTornLine(t *testing.T) {
 	c, err := ReadControl(s.ControlPath(id))
 	if err != nil || c.Rcpt(0).State != Bounced {
 		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func TestPool(t *testing.T) {
+	s := newSpool(t)
+	route := func() *Control {
+		id := submit(t, s, sampleMessage)
+		m, err := OpenMessage(s.Path(RouterDir, id), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		c := controlFor(m)
+		if err := s.Route(RouterDir, c, nil); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	first := route()
+	first.Groups[0].Header = bytes.Repeat([]byte("a long header\n"), 1000)
+	os.WriteFile(s.ControlPath(first.ID), first.Append(nil), 0o600)
+	ino := func(path string) uint64 {
+		st, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Sys().(*syscall.Stat_t).Ino
+	}
+	used := ino(s.ControlPath(first.ID))
+	if err := s.Finish(first.ID); err != nil {
+		t.Fatal(err)
+	}
+	s.pool.empty = 0
+	second := route()
+	if ino(s.ControlPath(second.ID)) != used {
+		t.Error("control file was not reused")
+	}
+	if c, err := ReadControl(s.ControlPath(second.ID)); err != nil || c.Torn || c.ID != second.ID {
+		t.Errorf("%+v, %v", c, err)
+	}
+	// Bounded, also when nobody takes.
+	for range poolMax + 3*poolCheck {
+		id := NewID()
+		os.WriteFile(s.ControlPath(id), nil, 0o600)
+		if err := s.Finish(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := count(t, s, PoolDir); n > poolMax+poolCheck {
+		t.Errorf("%d files in the pool", n)
+	}
+	if n := count(t, s, TransportDir); n != 1 {
+		t.Errorf("%d control files left", n)
 	}
 }
 

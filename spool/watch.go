@@ -45,13 +45,14 @@ func Watch(events uint32, dirs ...string) (*Watcher, error) {
 	return w, nil
 }
 
-// WatchTransport watches for control files written by the router.
+// WatchTransport watches for control files of the router: new ones, which it writes
+// in place, and reused ones, which it renames into place.
 func (s *Spool) WatchTransport() (*Watcher, error) {
 	var dirs []string
 	for _, h := range HashDirs() {
 		dirs = append(dirs, filepath.Join(s.Root, TransportDir, h))
 	}
-	return Watch(WatchWritten, dirs...)
+	return Watch(WatchWritten|WatchRenamed, dirs...)
 }
 
 // WatchRouter watches for submitted messages.

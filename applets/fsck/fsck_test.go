@@ -86,7 +86,7 @@ func (b *site) route(id spool.ID) {
 
 func finished(id spool.ID) []byte {
 	e := spool.Event{Rcpts: []int{0}, At: time.Unix(1e9, 0), Result: dsn.Success("2.1.5", "delivered")}
-	return e.Append(control(id, len(text)).Append(nil))
+	return append(control(id, len(text)).Append(nil), spool.Stamp(e.Append(nil), id)...)
 }
 
 // broken are spools with something wrong in them.
@@ -169,7 +169,7 @@ var broken = []struct {
 		[]string{"orphan transport/A/" + string(id(1))}, []string{"postman/" + string(id(1)) + ".control"}},
 	{"damaged control file", func(b *site) {
 		b.route(id(1))
-		b.control(id(1), append(control(id(1), len(text)).Append(nil), "what\tis\tthis\n"...))
+		b.control(id(1), append(control(id(1), len(text)).Append(nil), spool.Stamp([]byte("what\tis\tthis\n"), id(1))...))
 	}, []string{"damaged transport/A/" + string(id(1))},
 		[]string{"postman/" + string(id(1)), "postman/" + string(id(1)) + ".control", "postman/" + string(id(1)) + ".why"}},
 	{"control file of another message", func(b *site) {

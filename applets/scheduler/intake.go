@@ -76,7 +76,7 @@ func (q *Queue) read(id spool.ID, scanned bool) loaded {
 		return loaded{control: c}
 	case errors.Is(err, fs.ErrNotExist):
 		return loaded{}
-	case errors.Is(err, spool.ErrIncomplete):
+	case errors.Is(err, spool.ErrIncomplete) && !q.abandoned(id):
 		return loaded{incomplete: true}
 	}
 	var path *fs.PathError
@@ -87,6 +87,21 @@ func (q *Queue) read(id spool.ID, scanned bool) loaded {
 	}
 	q.log.Error("control file is set aside", "spoolid", id, "err", err, "quarantine", q.spool.Quarantine(id, err.Error()))
 	return loaded{}
+}
+
+// abandonAge is how old an incomplete control file is that no router will finish,
+// and how long the scheduler waits for the router's recovery to take care of it.
+const abandonAge = 5 * time.Minute
+
+// abandoned says that an incomplete control file was damaged while the mailer ran:
+// the router writes one in a moment, and recovers those it did not finish at its
+// start. It is called by a scan, at the disk.
+func (q *Queue) abandoned(id spool.ID) bool {
+	var st unix.Stat_t
+	if time.Since(q.stats.start) < abandonAge || unix.Lstat(q.spool.ControlPath(id), &st) != nil {
+		return false
+	}
+	return time.Since(time.Unix(st.Mtim.Unix())) > abandonAge
 }
 
 // admit enters a message into the index.

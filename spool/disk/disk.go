@@ -20,6 +20,8 @@ type File interface {
 	WriteAt(iov [][]byte, off int64) error
 	// Sync makes the file's content durable, with what is needed to read it.
 	Sync() error
+	// Stat returns the file's size and number of names.
+	Stat() (size int64, links int, err error)
 	// Truncate cuts the file to size.
 	Truncate(size int64) error
 	Close() error
@@ -142,6 +144,17 @@ func (f *file) Sync() error {
 		return fmt.Errorf("sync: %w", err)
 	}
 	return nil
+}
+
+func (f *file) Stat() (int64, int, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return 0, 0, fmt.Errorf("stat: %w", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return 0, 0, errors.New("not a regular file")
+	}
+	return st.Size, int(st.Nlink), nil
 }
 
 func (f *file) Truncate(size int64) error {

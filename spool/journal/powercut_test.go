@@ -83,6 +83,25 @@ func finished(s *spool.Spool, w *world) error {
 	return s.Finish(w.id)
 }
 
+// reused routes the message onto the control file of another one that is finished,
+// which is longer and has events that would be fatal for this message.
+func reused(s *spool.Spool, w *world) error {
+	var first world
+	if err := deferred(s, &first); err != nil {
+		return err
+	}
+	done := spool.Event{Rcpts: []int{0}, Result: dsn.Success("2.0.0", "delivered")}
+	for range 3 {
+		if err := s.AppendEvents(first.id, done.Append(nil)); err != nil {
+			return err
+		}
+	}
+	if err := s.Finish(first.id); err != nil {
+		return err
+	}
+	return routed(s, w)
+}
+
 func checkpointed(s *spool.Spool, w *world) error {
 	if err := accept(s, w); err != nil {
 		return err
@@ -103,6 +122,7 @@ var scenarios = []scenario{
 	{"route after file", routed},
 	{"defer", withJournal(deferred)},
 	{"deliver and finish", withJournal(finished)},
+	{"reuse control file", withJournal(reused)},
 	{"checkpoint and reuse", withJournal(checkpointed)},
 }
 
@@ -114,7 +134,10 @@ func TestEveryFault(t *testing.T) {
 	segmentSize = 16 << 10
 	defer func() { segmentSize = old }()
 	faults := map[disktest.Fault]string{disktest.Fail: "error", disktest.Full: "full disk", disktest.Cut: "cut before", disktest.After: "cut after"}
-	for _, sc := range scenarios {
+	for i, sc := range scenarios {
+		if testing.Short() && i > 1 {
+			break // the race detector has seen it all by now
+		}
 		t.Run(sc.name, func(t *testing.T) {
 			cases, states := 0, 0
 			live, after := newSpool(t), newSpool(t)
@@ -183,6 +206,9 @@ func wipe(t *testing.T, root string) {
 // check holds what is left against the promise.
 func check(t *testing.T, root string, w *world, label string) {
 	t.Helper()
+	if w.id == "" {
+		return // it did not come so far
+	}
 	s := &spool.Spool{Root: root}
 	have := 0
 	if b, err := os.ReadFile(s.Path(spool.RouterDir, w.id)); err == nil {
@@ -196,7 +222,7 @@ func check(t *testing.T, root string, w *world, label string) {
 		if !bytes.Equal(b, w.file) {
 			t.Errorf("%s: message in queue/ is damaged", label)
 		}
-		if _, err := spool.ReadControl(s.ControlPath(w.id)); err != nil {
+		if c, err := spool.ReadControl(s.ControlPath(w.id)); err != nil || c.ID != w.id || c.Finished() {
 			t.Errorf("%s: queued without a good control file: %v", label, err)
 		}
 	}

@@ -289,6 +289,8 @@ func (f *file) Sync() error {
 	return f.d.step(func() error { f.ino.sync(); return nil }, nil)
 }
 
+func (f *file) Stat() (int64, int, error) { return int64(len(f.ino.data)), 1, nil }
+
 func (f *file) Truncate(size int64) error {
 	return f.d.step(func() error {
 		f.ino.data, f.ino.clean = f.ino.data[:size], false
