@@ -155,7 +155,11 @@ func (v *viewer) watchStatus() error {
 
 // ask asks the scheduler.
 func (v *viewer) ask(op string, sel queuesock.Selection, each func(*queuesock.Answer) error) error {
-	return queuesock.Ask(v.ctx, v.spool, &queuesock.Request{Op: op, Select: sel}, each)
+	err := queuesock.Ask(v.ctx, v.spool, &queuesock.Request{Op: op, Select: sel}, each)
+	if err != nil {
+		return proc.Exit(proc.Unavailable, "%w", err)
+	}
+	return nil
 }
 
 // schedulerStatus returns the scheduler's totals, nil if it does not run.

@@ -124,3 +124,30 @@ func BenchmarkRead(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkDeliver takes messages from the spool to their end, with an agent in the
+// same process that delivers at once: the cost of the scheduler and of the files.
+func BenchmarkDeliver(b *testing.B) {
+	w := newWorld(b, "match '*/*' maxthr=100 initial=100 command=fake")
+	w.log = nil
+	w.q.log = slog.New(slog.DiscardHandler)
+	ids := make([]spool.ID, b.N)
+	for i := range ids {
+		ids[i] = w.queue(letter{from: "ann@a.test", to: []string{fmt.Sprintf("local/u%d/u%d", i%100, i%100)}})
+	}
+	w.run()
+	defer w.stop()
+	b.ResetTimer()
+	for _, id := range ids {
+		w.q.inbox.postSlow(func() { w.q.consider(id, false, func() {}) })
+	}
+	for {
+		var out int
+		w.q.ask(b.Context(), func() { out = w.q.stats.total.Out })
+		if out == b.N {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
+}

@@ -231,6 +231,9 @@ func (c *client) entry(s *seen, sel *queuesock.Selection) (*queuesock.Entry, err
 	if err != nil {
 		return nil, err
 	}
+	if ctl.ID != s.id {
+		return nil, nil // finished, and its control file reused, while it was read
+	}
 	e := &queuesock.Entry{
 		QueueName: "incoming", QueueID: string(s.id), ArrivalTime: ctl.Arrival.Unix(), MessageSize: ctl.Size,
 		Sender: s.sender, MessageID: ctl.MessageID, Priority: ctl.Attr.Priority, Owner: ctl.Attr.Owner,

@@ -21,8 +21,9 @@ type pool struct {
 	clause *Clause // of the present configuration
 	old    bool    // no clause uses it any more: agents end when they have answered
 
-	ring  ring
-	dirty bool
+	threads int // that belong to it
+	ring    ring
+	dirty   bool
 
 	agents   []*agent
 	starting int
@@ -227,7 +228,7 @@ func (q *Queue) tendPool(p *pool) {
 	switch {
 	case p.ring.len() > 0:
 		q.mark(p)
-	case len(p.agents) == 0 && p.old:
+	case len(p.agents) == 0 && p.threads == 0 && !p.until.After(q.now):
 		delete(q.pools, p.key)
 	}
 }

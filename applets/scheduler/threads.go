@@ -21,7 +21,11 @@ func (q *Queue) thread(key threadKey) *thread {
 // govern puts the thread under the clause that matches it now.
 func (q *Queue) govern(th *thread) {
 	th.clause = q.conf.Match(th.channel(), th.host())
+	if th.pool != nil {
+		th.pool.threads--
+	}
 	th.pool = q.pool(th.clause, th.channel(), th.host())
+	th.pool.threads++
 	th.limit = min(th.limit, th.clause.MaxThr)
 }
 
@@ -67,17 +71,22 @@ func (q *Queue) makeReady(v *vertex) {
 	}
 }
 
+// fairFrom is the backlog from which on a thread keeps account of senders. Most
+// threads never have one, and are not to pay for it.
+const fairFrom = 4
+
 // fairTurn returns the place of a new message of sender: behind his own ones, but
 // not behind all those of somebody who has sent thousands (start-time fair
 // queueing with equal shares).
 func (th *thread) fairTurn(sender word) uint64 {
-	if len(th.fresh) == 0 {
-		th.tags = nil
+	start := th.vtime + uint64(min(len(th.fresh), fairFrom))
+	if len(th.fresh) < fairFrom {
+		return start + 1
 	}
 	if th.tags == nil {
 		th.tags = make(map[word]uint64, 1)
 	}
-	turn := max(th.vtime, th.tags[sender]) + 1
+	turn := max(start, th.tags[sender]) + 1
 	th.tags[sender] = turn
 	return turn
 }
@@ -146,6 +155,7 @@ func (q *Queue) touch(th *thread) {
 	q.setState(th, th.stateNow(now))
 	if th.vertices == 0 && th.active == 0 && th.until <= now && th.failures == 0 && !th.bucket.owes(q.now) && !th.inRing {
 		q.stats.threads[th.state]--
+		th.pool.threads--
 		delete(q.threads, th.key)
 	}
 }
