@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,26 @@ import (
 
 func load(t *testing.T, text string) (*config, error) {
 	return runConfig(context.Background(), testConf(t), slog.New(slog.DiscardHandler), "smtpserver.conf", strings.NewReader(text))
+}
+
+// TestStockLimits checks that the stock file names every limit with its default.
+func TestStockLimits(t *testing.T) {
+	var lines []string
+	for line := range strings.Lines(string(Stock)) {
+		if text, ok := strings.CutPrefix(line, "#\tlimit "); ok {
+			lines = append(lines, "limit "+text)
+		}
+	}
+	c, err := load(t, "limit sessions=1\n"+strings.Join(lines, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.limits != defaultLimits() {
+		t.Errorf("stock file: %+v\ndefaults:   %+v", c.limits, defaultLimits())
+	}
+	if n := strings.Count(strings.Join(lines, ""), "="); n != reflect.TypeFor[limits]().NumField() {
+		t.Errorf("%d limits named, there are %d", n, reflect.TypeFor[limits]().NumField())
+	}
 }
 
 // TestStock checks what a new instance has, and that its administrator can read
