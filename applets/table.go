@@ -3,12 +3,20 @@ package applets
 import (
 	"github.com/spf13/cobra"
 
+	"zmailer/agents/errormail"
+	"zmailer/agents/expirer"
+	"zmailer/agents/hold"
 	"zmailer/agents/mailbox"
 	"zmailer/agents/protocol/tatest"
+	"zmailer/agents/reroute"
+	"zmailer/agents/sm"
 	"zmailer/agents/smtp"
+	"zmailer/applets/check"
 	"zmailer/applets/explain"
+	"zmailer/applets/fsck"
 	"zmailer/applets/mailq"
 	"zmailer/applets/newaliases"
+	"zmailer/applets/policytest"
 	"zmailer/applets/router"
 	"zmailer/applets/scheduler"
 	"zmailer/applets/sendmail"
@@ -61,8 +69,18 @@ func Table() []Applet {
 		{Name: "smtp", Class: Agent, Help: "Deliver by SMTP or LMTP", Command: smtp.Command},
 		{Name: "mailbox", Class: Agent, Help: "Deliver to mailboxes, files and programs", Command: mailbox.Command},
 
+		{Name: "sm", Class: Agent, Help: "Hand mail to the programs of sm.conf", Command: sm.Command},
+		{Name: "errormail", Class: Agent, Help: "Fail the addresses that the policy rejects", Command: errormail.Command},
+		{Name: "hold", Class: Agent, Help: "Keep mail until a time, a host or a file lets it go", Command: hold.Command, Hidden: true},
+		{Name: "expirer", Class: Agent, Help: "End what it is given: fail it, or drop it in silence", Command: expirer.Command},
+		{Name: "reroute", Class: Agent, Help: "Give what it is given back to the router", Command: reroute.Command},
+
 		{Name: "explain", Class: Admin, Help: "Say where mail to an address would go, and why", Command: explain.Command},
+		{Name: "check", Class: Admin, Help: "Check the configuration", Command: check.Command},
+		{Name: "test", Class: Admin, Help: "Run tests of the policy", Command: policytest.Command},
 		{Name: "ta-test", Class: Admin, Help: "Prove that a transport agent speaks the protocol", Command: tatest.Command},
+		{Name: "fsck", Class: Admin, Help: "Check every file of the spool, and repair what is wrong", Command: fsck.Command},
+		{Name: "cleanup", Class: Admin, Help: "Remove rubbish from the spool", Command: fsck.CleanupCommand},
 		{Name: "install", Class: Admin, Help: "Install this binary", Command: installCommand},
 		{Name: "try", Class: Admin, Help: "Try an installation out", Command: setup.TryCommand},
 	}
@@ -78,6 +96,7 @@ func installCommand() *cobra.Command {
 		{Name: "router.cf", Text: string(router)},
 		{Name: "scheduler.conf", Text: string(scheduler.Stock)},
 		{Name: "smtpserver.conf", Text: string(smtpserver.Stock)},
+		{Name: "sm.conf", Text: string(sm.Stock)},
 	}}
 	for _, row := range Table() {
 		cfg.Links = append(cfg.Links, row.Links...)
