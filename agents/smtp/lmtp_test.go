@@ -43,3 +43,22 @@ func TestLMTP(t *testing.T) {
 		t.Errorf("connection lost between replies: %s", got)
 	}
 }
+
+// An LMTP client that is led to an SMTP server has the wrong port: nothing to
+// bounce mail for.
+func TestNotLMTP(t *testing.T) {
+	s := newSink(t)
+	s.script = func(_ *sinkConn, at, _ string) string {
+		if at == "EHLO" {
+			return "500 5.5.1 what?"
+		}
+		return ""
+	}
+	d := start(t, func(o *options) {
+		quick(o)
+		o.lmtp = true
+	})
+	if got := outcome(d.deliver(simple("a@x.test"), s.host())); got != "retryat 4.5.1" {
+		t.Errorf("got %s", got)
+	}
+}

@@ -188,7 +188,10 @@ func (s *session) hello() *openFailure {
 		s.ext = parseExtensions(r.text)
 		return s.checkLoop()
 	}
-	if !r.permanent() || s.c.opt.lmtp || s.tls != nil {
+	switch {
+	case s.c.opt.lmtp:
+		return s.refused(r).soften() // most likely the wrong port, or SMTP at it
+	case !r.permanent() || s.tls != nil:
 		return s.refused(r)
 	}
 	s.phase(s.c.opt.timeouts.command)

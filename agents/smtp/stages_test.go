@@ -262,6 +262,22 @@ func TestReset(t *testing.T) {
 	}
 }
 
+// A host that does not understand RSET gets the next message anew.
+func TestResetRefused(t *testing.T) {
+	s := newSink(t, "PIPELINING")
+	s.script = func(c *sinkConn, at, arg string) string {
+		if at == "RSET" || at == "RCPT" && c.number == 0 {
+			return "550 5.5.1 no"
+		}
+		return ""
+	}
+	d := start(t, quick)
+	first, second := d.deliver(simple("a@x.test"), s.host()), d.deliver(simple("a@x.test"), s.host())
+	if got := outcome(append(first, second...)); got != "error 5.5.1, ok 2.0.0" || s.connections() != 2 {
+		t.Errorf("got %s over %d connections", got, s.connections())
+	}
+}
+
 func TestIdleQuit(t *testing.T) {
 	s := newSink(t)
 	quit := make(chan struct{})

@@ -167,9 +167,12 @@ func (x *exchange) stepName(step, last int) string {
 // hear reads the reply of a step. A failure means that the session is at its end.
 func (x *exchange) hear(step, last int) *failure {
 	if x.in.br.Buffered() == 0 {
-		if step == last && x.plan.chunk {
+		switch {
+		case step == last && x.plan.chunk:
 			x.commit(x.c.opt.timeouts.dot)
-		} else {
+		case x.plan.chunk && x.flown(step, last):
+			x.commit(x.c.opt.timeouts.command)
+		default:
 			x.phase(x.c.opt.timeouts.command)
 		}
 	}
@@ -188,7 +191,10 @@ func (x *exchange) hear(step, last int) *failure {
 		x.broken = true
 	}
 	switch {
-	case r.closing() && (step < last || !x.plan.chunk), step == stepReset && !r.ok():
+	case step == stepReset && !r.ok():
+		x.broken = true // the session is confused, the mail is not to blame
+		return &failure{Result: x.refused(r).soften().Result, silent: true}
+	case r.closing() && (step < last || !x.plan.chunk):
 		x.broken = true
 		// 421 to the first command may have been said before we said anything.
 		return &failure{Result: x.refused(r).Result, silent: x.heard == 1}
