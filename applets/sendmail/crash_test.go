@@ -54,7 +54,7 @@ func process(t testing.TB, args ...string) *exec.Cmd {
 // A process killed at any moment leaves the whole message or none in router/, and
 // did not say 0 for none.
 func TestKilled(t *testing.T) {
-	in := newInstance(t)
+	in := newInstance(t, "SPOOLSYNC=file")
 	large := "S: s\n\n" + strings.Repeat("a line of a large message\n", 3*spool.SmallMessage/26)
 	points := 50
 	if testing.Short() {
@@ -300,15 +300,6 @@ func TestTerminated(t *testing.T) {
 // BenchmarkSubmit is the cost without the start of a process.
 func BenchmarkSubmit(b *testing.B) {
 	in := newInstance(b)
-	conf := os.Getenv("ZCONFIG")
-	f, err := os.OpenFile(conf, os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		b.Fatal(err)
-	}
-	if _, err := f.WriteString("SPOOLSYNC=none\n"); err != nil {
-		b.Fatal(err)
-	}
-	f.Close()
 	msg := "To: joe@x.example\nSubject: s\n\n" + strings.Repeat("a line of text\n", 200)
 	b.SetBytes(int64(len(msg)))
 	for b.Loop() {

@@ -21,7 +21,8 @@ type instance struct {
 	root string
 }
 
-func newInstance(t testing.TB) *instance {
+// It does not sync, unless lines for zmailer.conf say so.
+func newInstance(t testing.TB, lines ...string) *instance {
 	t.Helper()
 	dir := t.TempDir()
 	in := &instance{t, filepath.Join(dir, "postoffice")}
@@ -29,7 +30,7 @@ func newInstance(t testing.TB) *instance {
 		t.Fatal(err)
 	}
 	conf := filepath.Join(dir, "zmailer.conf")
-	text := "POSTOFFICE=" + in.root + "\nHOSTNAME=host.example\nLOGDIR=" + dir + "\n"
+	text := "POSTOFFICE=" + in.root + "\nHOSTNAME=host.example\nLOGDIR=" + dir + "\nSPOOLSYNC=none\n" + strings.Join(lines, "\n") + "\n"
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func newHome(t testing.TB) *home {
 	if err := os.Mkdir(h.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h.file("../zmailer.conf", "POSTOFFICE="+h.root+"\nHOSTNAME=host.example\nMYDOMAIN=my.example\nMAILSHARE="+dir+"\n")
+	h.file("../zmailer.conf", "POSTOFFICE="+h.root+"\nHOSTNAME=host.example\nMYDOMAIN=my.example\nMAILSHARE="+dir+"\nSPOOLSYNC=none\n")
 	h.file("../db/users", fmt.Sprintf("joe %d %d %s\n", os.Getuid(), os.Getgid(), h.dir))
 	t.Setenv("ZCONFIG", filepath.Join(dir, "zmailer.conf"))
 	t.Setenv("SENDER", "")
