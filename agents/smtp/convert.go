@@ -60,8 +60,8 @@ func (cv *converter) run(m *message, fn func([]byte) error) error {
 // maxFragment is the length from which lines are treated in fragments.
 const maxFragment = 32 << 10
 
-// lines cuts the body into lines, or fragments of very long ones.
-func (m *message) lines8(fn func(frag []byte, eol bool) error) error {
+// eachLine cuts the body into lines, or fragments of very long ones.
+func (m *message) eachLine(fn func(frag []byte, eol bool) error) error {
 	var rest []byte // begin of a line whose end is in the next piece
 	err := m.pieces(func(p []byte) error {
 		for len(p) > 0 {
@@ -132,7 +132,7 @@ func (w *mimeWalker) run(m *message) error {
 	if err := w.endHead(w.cv.header, true); err != nil {
 		return err
 	}
-	if err := m.lines8(w.fragment); err != nil {
+	if err := m.eachLine(w.fragment); err != nil {
 		return err
 	}
 	if w.state == inHead { // the message ends within the header of a part

@@ -1,7 +1,6 @@
 package smtp
 
 import (
-	"errors"
 	"strconv"
 	"time"
 
@@ -219,8 +218,7 @@ func (x *exchange) flown(step, last int) bool {
 	return step == last || x.ext.pipelining && x.c.opt.pipelining
 }
 
-// answer is what a reply means when it decides over recipients. Success where
-// it cannot be is an error of protocol, and temporary.
+// answer is what a reply means when it decides over recipients.
 func (x *exchange) answer(r reply) dsn.Result {
 	return r.result(x.target.relay)
 }
@@ -265,16 +263,6 @@ func (x *exchange) lost(during string, err error) *failure {
 	return &failure{Result: x.session.lost(during, err).Result, silent: x.heard == 0}
 }
 
-// doubt settles recipients of whom nobody knows whether the peer has the message.
-func (x *exchange) doubt(rcpts []*recipient, err error) *failure {
-	x.broken = true
-	res := dsn.Temp("4.4.2", "connection lost after the content was sent, before its reply: %s; the message may have arrived", reason(err))
-	res.Relay = x.target.relay
-	x.doubtful = true
-	x.decideTaken(rcpts, res)
-	return nil
-}
-
 // open is the recipients that have no result yet.
 func (b *batch) open() []*recipient {
 	var open []*recipient
@@ -284,81 +272,6 @@ func (b *batch) open() []*recipient {
 		}
 	}
 	return open
-}
-
-// content sends the content by DATA and hears what becomes of it.
-func (x *exchange) content() *failure {
-	if x.accepted == 0 {
-		return nil // every recipient has its result
-	}
-	if x.data != 354 {
-		if x.data/100 < 4 {
-			x.broken = true // we no longer know what the peer is waiting for
-			x.dataRes.Action, x.dataRes.Status = dsn.Deferred, "4.5.0"
-		}
-		x.decideTaken(x.taken, x.dataRes)
-		return nil
-	}
-	if err := x.sendData(&x.plan.content); err != nil {
-		return x.interrupted(err)
-	}
-	return x.settle()
-}
-
-// interrupted is what to do when the content could not be written to its end.
-func (x *exchange) interrupted(err error) *failure {
-	x.broken = true
-	var re *readError
-	if errors.As(err, &re) {
-		x.decideTaken(x.taken, dsn.Temp("4.3.0", "%v", err))
-		return nil
-	}
-	last := x.committed // only the last piece can have completed the message
-	x.phase(time.Second)
-	r, rerr := x.reply()
-	switch {
-	case rerr == nil && !r.closing() && (r.permanent() || r.temporary()):
-		x.decideTaken(x.taken, x.answer(r)) // refused before it was all there
-		return nil
-	case last:
-		return x.doubt(x.taken, err)
-	}
-	return x.lost("sending the content", err)
-}
-
-// settle reads the reply to the content: one for all recipients, by LMTP one for
-// each.
-func (x *exchange) settle() *failure {
-	for i := range x.taken {
-		if i > 0 && x.in.br.Buffered() == 0 {
-			x.commit(x.c.opt.timeouts.dot)
-		}
-		r, err := x.reply()
-		if err != nil {
-			return x.doubt(x.taken[i:], err)
-		}
-		x.broken = x.broken || r.closing()
-		x.data = r.code
-		if !x.c.opt.lmtp {
-			x.decideTaken(x.taken, x.answer(r))
-			break
-		}
-		x.decideTaken(x.taken[i:i+1], x.answer(r))
-	}
-	x.dirty = false
-	return nil
-}
-
-// decideTaken gives recipients the outcome of the content.
-func (x *exchange) decideTaken(rcpts []*recipient, res dsn.Result) {
-	for _, r := range rcpts {
-		own := res
-		if res.Action == dsn.OK && r.wantsSuccess() && !x.ext.dsn && !x.c.opt.lmtp {
-			own.Status = "2.1.9" // RFC 3886: relayed to a host that will not report
-		}
-		x.j.decide(r, own)
-	}
-	x.dataRes = res
 }
 
 // log writes the line of the transaction.
