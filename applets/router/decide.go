@@ -78,11 +78,7 @@ func (d *decisions) whole(s *policy.Session) *policy.Decision {
 		m.rcpts = []spool.Recipient{{Addr: "undisclosed-recipients"}}
 		return reject("5.1.3", "message names no recipient")
 	}
-	dec := s.Process()
-	if dec != nil && dec.Action == policy.Deliver {
-		return nil // says nothing about the recipients
-	}
-	return dec
+	return s.Process()
 }
 
 // all applies one decision to every recipient.

@@ -4,7 +4,7 @@
 // # Daemon
 //
 // Ids come from inotify on router/, from a scan at start and a slow one now and
-// then, and from the schedule of deferred messages. Workers, one for each core,
+// then, and from the schedule of deferred messages. Workers, a few for each core,
 // take them in the order of arrival. An id is in work once at a time.
 //
 // # What becomes of a message

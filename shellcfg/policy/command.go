@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,7 +48,7 @@ var decisionCommands = map[string]shell.Command{
 }
 
 var (
-	errTooMany    = fmt.Errorf("more than %d decisions for one address", maxMade)
+	errTooMany    = fmt.Errorf("more decisions than %d for an address, or one for a delivery or a message", maxMade)
 	errNotRouting = errors.New("makes sense only while an address is being routed")
 )
 
@@ -61,17 +62,27 @@ func routing(c *shell.Call) (*Session, bool) {
 	return s, true
 }
 
+// during is routing for a command that answers only some questions.
+func during(c *shell.Call, phases ...phase) (*Session, bool) {
+	s, ok := routing(c)
+	if ok && !slices.Contains(phases, s.phase) {
+		c.Fail(fmt.Errorf("%s: is no answer here", c.Name))
+		return nil, false
+	}
+	return s, ok
+}
+
 // usage ends the evaluation: a wrong call is a broken policy, not an answer.
 func usage(c *shell.Call, format string, args ...any) int {
 	return c.Fail(fmt.Errorf("usage: %s %s", c.Name, fmt.Sprintf(format, args...)))
 }
 
 func decide(c *shell.Call, d Decision) int {
-	s, ok := routing(c)
+	s, ok := during(c, routingPhase, crossbarPhase, messagePhase)
 	if !ok {
 		return 1
 	}
-	if len(s.made) >= maxMade {
+	if len(s.made) >= maxMade || s.phase != routingPhase && len(s.made) > 0 {
 		return c.Fail(errTooMany)
 	}
 	d.Why = c.Pos
@@ -81,7 +92,7 @@ func decide(c *shell.Call, d Decision) int {
 
 // deliverCommand is deliver [-p UID] CHANNEL HOST USER.
 func deliverCommand(c *shell.Call) int {
-	s, ok := routing(c)
+	s, ok := during(c, routingPhase, crossbarPhase)
 	if !ok {
 		return 1
 	}

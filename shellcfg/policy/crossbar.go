@@ -19,7 +19,7 @@ func (s *Session) crossbar(f *frame, d Decision) Decision {
 	}
 	made, lists := s.made, s.lists
 	s.made, s.lists, s.failure = nil, nil, ""
-	s.edit = d
+	s.edit, s.phase = d, crossbarPhase
 	status, err := s.sh.Call("crossbar", from, d.Channel, d.Host, d.User)
 	out := s.edit
 	if len(s.made) > 0 {
@@ -39,13 +39,13 @@ func (s *Session) crossbar(f *frame, d Decision) Decision {
 		out = Decision{Action: Defer, Status: "4.3.0", Text: "policy could not decide now", Why: pos}
 	}
 	out.Address, out.Expanded, out.Fields = d.Address, d.Expanded, d.Fields
-	s.made, s.lists, s.edit = made, lists, Decision{}
+	s.made, s.lists, s.edit, s.phase = made, lists, Decision{}, routingPhase
 	return out
 }
 
 // setSenderCommand is setsender ADDRESS, in crossbar.
 func setSenderCommand(c *shell.Call) int {
-	s, ok := routing(c)
+	s, ok := during(c, crossbarPhase)
 	if !ok {
 		return 1
 	}
@@ -61,7 +61,7 @@ func setSenderCommand(c *shell.Call) int {
 
 // rewritingCommand is rewriting NAME, in crossbar.
 func rewritingCommand(c *shell.Call) int {
-	s, ok := routing(c)
+	s, ok := during(c, crossbarPhase)
 	if !ok {
 		return 1
 	}
@@ -83,8 +83,8 @@ func (s *Session) Rewrites(rewriting string) bool { return s.p.hasRewrite && rew
 // prints. Nothing, or a function that fails, leaves the address alone; err says
 // that the policy could not decide and that the message must wait.
 func (s *Session) Rewrite(a rfc5322.Address, field, rewriting string) (rfc5322.Address, bool, error) {
-	s.failure, s.cur = "", &frame{}
-	defer func() { s.cur = nil }()
+	s.failure, s.cur, s.phase = "", &frame{}, rewritePhase
+	defer func() { s.cur, s.phase = nil, routingPhase }()
 	out, status, err := s.sh.Output("rewrite", a.String(), field, rewriting)
 	switch {
 	case err != nil:
@@ -129,7 +129,8 @@ func (s *Session) Mailfrom(sender string) *Decision {
 // whole calls a function that decides about the message, or does not.
 func (s *Session) whole(fn string, args ...string) *Decision {
 	s.begin(&frame{addr: s.p.postmaster()})
-	defer func() { s.cur = nil }()
+	s.phase = messagePhase
+	defer func() { s.cur, s.phase = nil, routingPhase }()
 	status, err := s.sh.Call(fn, args...)
 	switch {
 	case err != nil:

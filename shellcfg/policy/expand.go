@@ -141,7 +141,7 @@ func withDetail(addr, detail string) string {
 // with lists from standard input if there is none. -a is for lists that a stranger
 // may have had a part in: their members are addresses, whatever they look like.
 func expandCommand(c *shell.Call) int {
-	s, ok := routing(c)
+	s, ok := during(c, routingPhase)
 	if !ok {
 		return 1
 	}

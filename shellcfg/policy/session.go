@@ -42,9 +42,21 @@ type Session struct {
 	lists   []*list
 	failure string // a lookup that could not be made
 	failPos shell.Position
-	claimed bool // the policy said "ours"
-	edit    Decision
+	claimed bool     // the policy said "ours"
+	edit    Decision // what crossbar makes of a delivery
+	phase   phase
 }
+
+// A phase is what the policy is asked for: not every command answers every
+// question.
+type phase uint8
+
+const (
+	routingPhase  phase = iota // router, member, intercept: an address
+	crossbarPhase              // a delivery
+	messagePhase               // process, mailfrom: the message
+	rewritePhase               // an address in the header
+)
 
 // A frame is one address on its way through the policy.
 type frame struct {
