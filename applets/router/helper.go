@@ -177,7 +177,7 @@ func (h *helper) ask(ctx context.Context, q *question) (r reply) {
 	if q.verb == "mail" {
 		return answerMail(s, q)
 	}
-	return answerRoute(s, q)
+	return answerRoute(s, q, h.policy.Conf().MyDomain)
 }
 
 // answerMail judges a sender: function mailfrom, if the policy has one.
@@ -195,7 +195,7 @@ func answerMail(s *policy.Session, q *question) reply {
 // answerRoute judges a recipient by routing him, up to the first delivery. An
 // address of which no part can be delivered is refused now; one of which some
 // part must wait is not known to be good.
-func answerRoute(s *policy.Session, q *question) reply {
+func answerRoute(s *policy.Session, q *question, domain string) reply {
 	var first, wait, good *policy.Decision
 	var shown []string
 	s.Route(policy.Recipient{Addr: q.addr}, func(d *policy.Decision) bool {
@@ -228,7 +228,7 @@ func answerRoute(s *policy.Session, q *question) reply {
 	case good != nil && q.verb == "expn":
 		return reply{"ok", "250", "2.1.5", strings.Join(shown, "\n")}
 	case good != nil && q.verb == "vrfy":
-		return reply{"ok", "250", "2.1.5", "<" + q.addr + ">"}
+		return reply{"ok", "250", "2.1.5", whole(q.addr, domain)}
 	case good != nil:
 		return reply{"ok", "250", "2.1.5", "Ok"}
 	case wait != nil:
@@ -237,6 +237,18 @@ func answerRoute(s *policy.Session, q *question) reply {
 		return replyFor(first)
 	}
 	return reply{"reject", "550", "5.1.1", "address leads to nobody"}
+}
+
+// whole is an address in angle brackets, with our domain if it has none.
+func whole(addr, domain string) string {
+	a, err := rfc5322.ParseAddress(addr)
+	if err != nil {
+		return "<" + addr + ">"
+	}
+	if a.Domain == "" {
+		a.Domain = domain
+	}
+	return a.Path()
 }
 
 func clone(d *policy.Decision) *policy.Decision {

@@ -29,7 +29,7 @@ var questions = []struct{ in, want string }{
 	{"mail\t\t192.0.2.7\tnorelay\t", "ok\t250\t2.1.0\tOk"},
 	{"mail\tspammer@x\t192.0.2.7\tnorelay\t", "reject\t550\t5.7.1\tgo away"},
 	{"mail\ta b\t192.0.2.7\tnorelay\t", "reject\t553\t5.1.7\tbad sender address syntax"},
-	{"vrfy\tjoe\t127.0.0.1\trelay\t", "ok\t250\t2.1.5\t<joe>"},
+	{"vrfy\tjoe\t127.0.0.1\trelay\t", "ok\t250\t2.1.5\t<joe@example.org>"},
 	{"expn\tboth\t127.0.0.1\trelay\t", `ok` + "\t250\t2.1.5\t" + `joe\nann@remote.example`},
 	{"nonsense\tx\ty", "defer\t451\t4.3.0\taddress could not be checked, try again later"},
 	{"rcpt\tjoe", "defer\t451\t4.3.0\taddress could not be checked, try again later"},
