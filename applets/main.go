@@ -122,7 +122,7 @@ func runCommand(cmd *cobra.Command, name string, args []string) int {
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return proc.Exit(proc.Usage, "%w\nTry '%s --help'.", err, c.CommandPath())
 	})
-	err := cmd.ExecuteContext(ctx)
+	err := execute(ctx, cmd, args)
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
 		err = proc.Exit(proc.Usage, "%w\nTry 'zmailer help'.", err)
 	}
@@ -130,6 +130,17 @@ func runCommand(cmd *cobra.Command, name string, args []string) int {
 		return fail(name, err)
 	}
 	return proc.OK
+}
+
+// execute runs the command. One that reads its words itself gets all of them: cobra
+// would take "completion" and "__complete" for commands of its own, which are
+// recipients to sendmail.
+func execute(ctx context.Context, cmd *cobra.Command, args []string) error {
+	if !cmd.DisableFlagParsing {
+		return cmd.ExecuteContext(ctx)
+	}
+	cmd.SetContext(ctx)
+	return cmd.RunE(cmd, args)
 }
 
 func fail(name string, err error) int {
