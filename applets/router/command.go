@@ -54,9 +54,13 @@ SIGTERM: finish the messages in work and end.`,
 	f := cmd.Flags()
 	f.BoolVarP(&interactive, "interactive", "i", false, "print where addresses would go")
 	f.BoolVarP(&helper, "helper", "I", false, "answer the SMTP server")
-	f.IntVarP(&workers, "workers", "n", 0, "messages routed at once; 0 is one for each core")
+	f.IntVarP(&workers, "workers", "n", 0, "messages routed at once; 0 is four for each core")
 	return cmd
 }
+
+// perCore is how many workers a core has: one works while others wait for a disk, a
+// name server or a table, and a table that hangs must not stop all mail.
+const perCore = 4
 
 // serve runs the router of an instance until ctx ends.
 func serve(ctx context.Context, conf *shellcfg.Conf, workers int) error {
@@ -64,7 +68,7 @@ func serve(ctx context.Context, conf *shellcfg.Conf, workers int) error {
 		return proc.Exit(proc.Usage, "-n %d: not a number of workers", workers)
 	}
 	if workers == 0 {
-		workers = runtime.GOMAXPROCS(0)
+		workers = perCore * runtime.GOMAXPROCS(0)
 	}
 	s, err := conf.OpenSpool()
 	if err != nil {
