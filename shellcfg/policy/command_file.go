@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -84,20 +85,60 @@ func (p *Policy) filepriv(c *shell.Call) int {
 	}
 	path := g.Args()[0]
 	return ask(c, c.Name, func() (string, bool, error) {
-		st, err := os.Stat(path)
+		uid, err := p.owners.get(path, mode, p.nobody)
 		if errors.Is(err, fs.ErrNotExist) {
 			return "", false, nil
 		}
-		if err != nil {
-			return "", false, err
-		}
-		uid, err := fileOwner(path, st, mode)
-		var bad *unsafeFile
-		if errors.As(err, &bad) {
-			uid, err = p.nobody, nil
-		}
-		return strconv.Itoa(uid), true, err
+		return strconv.Itoa(uid), err == nil, err
 	})
+}
+
+// owners keeps what filepriv found for a second: the alias table is asked about for
+// every alias, and each answer costs a stat for every directory above it.
+type owners struct {
+	mu   sync.Mutex
+	kept map[ownerKey]ownerEntry
+}
+
+type ownerKey struct {
+	path string
+	mode fs.FileMode
+}
+
+type ownerEntry struct {
+	uid   int
+	until time.Time
+}
+
+const maxOwners = 256
+
+func (o *owners) get(path string, mode fs.FileMode, nobody int) (int, error) {
+	key, now := ownerKey{path, mode}, time.Now()
+	o.mu.Lock()
+	e, ok := o.kept[key]
+	o.mu.Unlock() // a file on a server that hangs must not stop the others
+	if ok && now.Before(e.until) {
+		return e.uid, nil
+	}
+	st, err := os.Stat(path)
+	if err != nil {
+		return 0, err
+	}
+	uid, err := fileOwner(path, st, mode)
+	var bad *unsafeFile
+	if errors.As(err, &bad) {
+		uid, err = nobody, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.kept == nil || len(o.kept) >= maxOwners {
+		o.kept = make(map[ownerKey]ownerEntry)
+	}
+	o.kept[key] = ownerEntry{uid, now.Add(time.Second)}
+	return uid, nil
 }
 
 // fileownerCommand is fileowner FILE: the uid that owns it.

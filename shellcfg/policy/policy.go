@@ -61,6 +61,7 @@ type Policy struct {
 	presence []presence // files that decided by being there
 	nobody   int
 	sessions sync.Pool
+	owners   owners
 
 	// Functions that a policy may have. Without them there is nothing to call.
 	hasProcess, hasIntercept, hasCrossbar, hasRewrite, hasMailfrom bool
