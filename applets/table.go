@@ -82,12 +82,16 @@ func Table() []Applet {
 		{Name: "fsck", Class: Admin, Help: "Check every file of the spool, and repair what is wrong", Command: fsck.Command},
 		{Name: "cleanup", Class: Admin, Help: "Remove rubbish from the spool", Command: fsck.CleanupCommand},
 		{Name: "install", Class: Admin, Help: "Install this binary", Command: installCommand},
+		{Name: "init", Class: Admin, Help: "Configure this host for what it is to be", Command: initCommand},
 		{Name: "try", Class: Admin, Help: "Try an installation out", Command: setup.TryCommand},
 	}
 }
 
-// installCommand gives the installer what the programs bring along.
-func installCommand() *cobra.Command {
+func installCommand() *cobra.Command { return setup.InstallCommand(setupConfig()) }
+func initCommand() *cobra.Command    { return setup.InitCommand(setupConfig()) }
+
+// setupConfig is what the programs bring along for the installer.
+func setupConfig() setup.Config {
 	router, err := cf.Files.ReadFile("router.cf")
 	if err != nil {
 		panic(err) // it is part of the binary
@@ -101,5 +105,5 @@ func installCommand() *cobra.Command {
 	for _, row := range Table() {
 		cfg.Links = append(cfg.Links, row.Links...)
 	}
-	return setup.InstallCommand(cfg)
+	return cfg
 }

@@ -19,8 +19,8 @@ const sumsFile = ".stock"
 
 type sums map[string]string
 
-func readSums(dir string) (sums, error) {
-	b, err := os.ReadFile(filepath.Join(dir, sumsFile))
+func readSums(dir, file string) (sums, error) {
+	b, err := os.ReadFile(filepath.Join(dir, file))
 	if errors.Is(err, fs.ErrNotExist) {
 		return sums{}, nil
 	}
@@ -36,7 +36,7 @@ func readSums(dir string) (sums, error) {
 	return s, nil
 }
 
-func (s sums) write(dir string) error {
+func (s sums) write(dir, file string) error {
 	var b strings.Builder
 	names := make([]string, 0, len(s))
 	for name := range s {
@@ -46,7 +46,7 @@ func (s sums) write(dir string) error {
 	for _, name := range names {
 		fmt.Fprintf(&b, "%s  %s\n", s[name], name)
 	}
-	return writeFile(filepath.Join(dir, sumsFile), []byte(b.String()), 0o644)
+	return writeFile(filepath.Join(dir, file), []byte(b.String()), 0o644)
 }
 
 func sum(b []byte) string {

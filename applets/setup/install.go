@@ -31,6 +31,8 @@ type options struct {
 	port     int
 	hostname string
 	source   string // the source tree, for manual pages
+	config   bool   // no programs: a package has brought them
+	domain   string // MYDOMAIN, where it is not HOSTNAME
 	cfg      Config
 	out      io.Writer
 }
@@ -51,6 +53,7 @@ func InstallCommand(cfg Config) *cobra.Command {
 	cmd.Flags().IntVar(&o.port, "port", 0, "SMTP port (default 25 on a system, 2525 below a prefix)")
 	cmd.Flags().StringVar(&o.hostname, "hostname", "", "HOSTNAME of the instance (default: the system's name)")
 	cmd.Flags().StringVar(&o.source, "source", "", "source tree to take the manual pages from")
+	cmd.Flags().BoolVar(&o.config, "config", false, "directories and stock configuration only: for packages, which bring the programs")
 	return cmd
 }
 
@@ -99,14 +102,15 @@ func (o *options) install() error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	steps := []struct {
+	type step struct {
 		what string
 		do   func() error
-	}{
-		{"directories", o.directories}, {"binary", o.binary}, {"links", o.links},
-		{"manual pages", o.manuals}, {"configuration", o.configuration},
 	}
-	for _, s := range steps {
+	steps := []step{{"directories", o.directories}}
+	if !o.config {
+		steps = append(steps, step{"binary", o.binary}, step{"links", o.links}, step{"manual pages", o.manuals})
+	}
+	for _, s := range append(steps, step{"configuration", o.configuration}) {
 		if err := s.do(); err != nil {
 			return proc.Exit(proc.CantCreat, "%s: %w", s.what, err)
 		}
@@ -240,17 +244,72 @@ func (o *options) manuals() error {
 
 func (o *options) configuration() error {
 	etc := o.paths().etc
-	have, err := readSums(etc)
+	have, err := readSums(etc, sumsFile)
 	if err != nil {
 		return err
 	}
+	if o.prefix == "" {
+		if err := o.shareAliases(etc); err != nil {
+			return err
+		}
+		if err := o.systemNames(); err != nil {
+			return err
+		}
+	}
 	stock := append([]Stock{{"zmailer.conf", o.conf()}}, tables...)
 	for _, f := range append(stock, o.cfg.Stock...) {
+		if st, err := os.Lstat(filepath.Join(etc, f.Name)); err == nil && st.Mode()&fs.ModeSymlink != 0 {
+			continue // what it leads to belongs to somebody else
+		}
 		what, err := have.place(etc, f.Name, []byte(f.Text))
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(o.out, "%-40s %s\n", filepath.Join(etc, f.Name), what)
 	}
-	return have.write(etc)
+	return have.write(etc, sumsFile)
+}
+
+// systemNames finds the names that zmailer.conf gets on a system.
+func (o *options) systemNames() error {
+	hostname := o.hostname
+	if hostname == "" {
+		var err error
+		if hostname, err = os.Hostname(); err != nil {
+			return err
+		}
+	}
+	n := findNames("/", hostname)
+	if o.hostname = n.host; n.domain != n.host {
+		o.domain = n.domain
+	}
+	return nil
+}
+
+// systemAliases is the alias file that all mailers of a system share.
+const systemAliases = "/etc/aliases"
+
+// shareAliases makes db/aliases a link to the system's file, so that other
+// packages, and the mailer that comes after this one, find the aliases where they
+// look for them. A db/aliases that is there stays.
+func (o *options) shareAliases(etc string) error {
+	link := filepath.Join(etc, "db/aliases")
+	if _, err := os.Lstat(link); err == nil {
+		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, err := os.Stat(systemAliases); errors.Is(err, fs.ErrNotExist) {
+		for _, f := range tables {
+			if f.Name == "db/aliases" {
+				if err := writeFile(systemAliases, []byte(f.Text), 0o644); err != nil {
+					return err
+				}
+			}
+		}
+	} else if err != nil {
+		return err
+	}
+	fmt.Fprintf(o.out, "%-40s -> %s\n", link, systemAliases)
+	return os.Symlink(systemAliases, link)
 }

@@ -33,8 +33,12 @@ MAILBOX=%s
 	} else {
 		b.WriteString("#HOSTNAME=mail.example.org\n")
 	}
-	fmt.Fprintf(&b, `#MYDOMAIN=example.org
-
+	if o.domain != "" {
+		fmt.Fprintf(&b, "MYDOMAIN=%s\n", o.domain)
+	} else {
+		b.WriteString("#MYDOMAIN=example.org\n")
+	}
+	fmt.Fprintf(&b, `
 # Where mail that is not local goes. Empty: to the hosts that DNS names. In
 # brackets: to this host itself, without asking for its MX.
 SMARTHOST=
