@@ -28,6 +28,7 @@ type supervisor struct {
 	in      *instance
 	log     *slog.Logger
 	keepers map[string]*keeper
+	notify  *notifier
 }
 
 // supervise runs the supervisor with the named daemons until ctx ends.
@@ -42,7 +43,7 @@ func supervise(ctx context.Context, in *instance, names []string) error {
 		return proc.Exit(proc.CantCreat, "%w", err)
 	}
 	defer file.Close()
-	s := &supervisor{in: in, log: log, keepers: make(map[string]*keeper)}
+	s := &supervisor{in: in, log: log, keepers: make(map[string]*keeper), notify: takeNotifier()}
 	for _, name := range daemons {
 		s.keepers[name] = &keeper{name: name, in: in, log: log, status: daemonStatus{Name: name, State: stopped}}
 	}
@@ -56,11 +57,12 @@ func supervise(ctx context.Context, in *instance, names []string) error {
 	for _, name := range names {
 		s.keepers[name].start()
 	}
-	if poll(ctx, startWindow, func() bool { return s.allAnswer(names) }) {
-		notifySystemd("READY=1")
-	}
-	<-ctx.Done()
-	notifySystemd("STOPPING=1")
+	poll(ctx, startWindow, func() bool { return s.allAnswer(names) })
+	// A daemon that does not start is tried again; the others go on meanwhile, and
+	// the service manager must not end them for it.
+	s.notify.say("READY=1\nSTATUS=" + s.summary(names))
+	s.watch(ctx, names)
+	s.notify.say("STOPPING=1")
 	s.stopAll()
 	log.Info("all daemons stopped")
 	return nil
@@ -94,6 +96,7 @@ func (s *supervisor) onHangup(ctx context.Context, log *zlog.File) {
 			return
 		case <-hup:
 		}
+		s.notify.reloading()
 		if err := log.Reopen(); err != nil {
 			s.log.Error("reopen log", "err", err)
 		}
@@ -102,6 +105,7 @@ func (s *supervisor) onHangup(ctx context.Context, log *zlog.File) {
 				syscall.Kill(pid, syscall.SIGHUP)
 			}
 		}
+		s.notify.say("READY=1")
 	}
 }
 
@@ -192,21 +196,4 @@ func (in *instance) ask(order string) (*answer, error) {
 		return nil, fmt.Errorf("supervisor: %s", a.Error)
 	}
 	return a, nil
-}
-
-// notifySystemd tells a service manager that follows sd_notify(3), if there is one.
-func notifySystemd(text string) {
-	path := os.Getenv("NOTIFY_SOCKET")
-	if path == "" {
-		return
-	}
-	if path[0] == '@' {
-		path = "\x00" + path[1:]
-	}
-	c, err := net.Dial("unixgram", path)
-	if err != nil {
-		return // nobody listens: it is only a hint
-	}
-	defer c.Close()
-	c.Write([]byte(text))
 }

@@ -1,0 +1,50 @@
+package control
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestNotifier(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	t.Setenv("WATCHDOG_USEC", "30000000")
+	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
+	n := takeNotifier()
+	if n.watchdog != 30*time.Second {
+		t.Errorf("watchdog = %v", n.watchdog)
+	}
+	if v := os.Getenv("NOTIFY_SOCKET") + os.Getenv("WATCHDOG_USEC"); v != "" {
+		t.Errorf("left for the daemons: %q", v)
+	}
+	n.say("READY=1")
+	n.reloading()
+	b := make([]byte, 200)
+	for _, want := range []string{"READY=1", "RELOADING=1\nMONOTONIC_USEC="} {
+		size, err := l.Read(b)
+		if err != nil || !strings.HasPrefix(string(b[:size]), want) {
+			t.Errorf("got %q, %v, want %q", b[:size], err, want)
+		}
+	}
+}
+
+func TestNotifierOfAnother(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", "")
+	t.Setenv("WATCHDOG_USEC", "30000000")
+	t.Setenv("WATCHDOG_PID", "1")
+	n := takeNotifier()
+	if n.watchdog != 0 {
+		t.Errorf("took the watchdog of another process: %v", n.watchdog)
+	}
+	n.say("nobody listens")
+}
