@@ -57,6 +57,11 @@ type Spool struct {
 	Disk disk.Disk
 	pool pool // of control files, for the router's use
 
+	// OnFinish, if set, is told of each message before Finish removes its files.
+	OnFinish func(ID)
+	// WasFinished, if set, knows what OnFinish was told, for Recover.
+	WasFinished func(ID) bool
+
 	// NoSync gives up the promise of surviving a power cut (SPOOLSYNC=none).
 	NoSync bool
 }

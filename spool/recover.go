@@ -116,24 +116,24 @@ func (s *Spool) controlClosed(id ID, sameBoot bool) (bool, error) {
 	return !errors.Is(err, ErrIncomplete), nil
 }
 
-// sameBoot says whether the router has recovered this spool since the kernel
-// started: then the page cache has seen everything, and no power cut has mixed
-// anything up. recovered makes it so.
+// sameBoot says whether the router has recovered this spool in this incarnation of
+// the file system: then the page cache has seen everything, and no power cut has
+// mixed anything up. recovered makes it so.
 func (s *Spool) sameBoot() bool {
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	now, err := Incarnation(s.Root)
 	if err != nil {
 		return false
 	}
 	last, err := os.ReadFile(s.RunPath("boot"))
-	return err == nil && string(last) == string(boot)
+	return err == nil && string(last) == now+"\n"
 }
 
 func (s *Spool) recovered() error {
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	now, err := Incarnation(s.Root)
 	if err != nil {
 		return nil // every recovery will be a thorough one
 	}
-	return os.WriteFile(s.RunPath("boot"), boot, 0o644)
+	return os.WriteFile(s.RunPath("boot"), []byte(now+"\n"), 0o644)
 }
 
 func (s *Spool) recoverOrphan(id ID, rec *Recovered, note func(ID, string)) error {
@@ -148,7 +148,7 @@ func (s *Spool) recoverOrphan(id ID, rec *Recovered, note func(ID, string)) erro
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	case errors.Is(err, ErrIncomplete), err == nil && !c.Finished():
+	case errors.Is(err, ErrIncomplete), err == nil && !c.Finished() && (s.WasFinished == nil || !s.WasFinished(id)):
 		// The message itself is gone: it was finished, and its control file came
 		// back after a power cut, or somebody removed it by hand. Keep the evidence.
 		rec.Quarantined++

@@ -117,6 +117,9 @@ func (s *Spool) SetAside(from, to string, id ID, why string) error {
 // Finish removes a message whose recipients have all reached their end and whose
 // reports are durable. Its control file goes into the pool.
 func (s *Spool) Finish(id ID) error {
+	if s.OnFinish != nil {
+		s.OnFinish(id)
+	}
 	if err := s.disk().Remove(s.QueuePath(id)); err != nil {
 		return err
 	}

@@ -31,6 +31,8 @@ type checker struct {
 	report  func(*finding) // what becomes of a finding
 	seen    func(place string)
 
+	finished func(spool.ID) bool // the done log
+
 	states  map[string]int // files by state
 	trusted map[int]bool   // owners of files in queue/ and transport/
 	owner   [2]int         // uid and gid of POSTOFFICE
@@ -44,6 +46,7 @@ func (c *checker) all() {
 	c.plain(spool.DeferredDir, "deferred", "router")
 	c.plain(spool.FreezerDir, "frozen", "")
 	c.postman()
+	c.pool()
 	c.journal()
 	for _, h := range spool.HashDirs() {
 		c.hashed(h)
@@ -289,6 +292,28 @@ func days(d time.Duration) string {
 		return fmt.Sprintf("%d days", n)
 	}
 	return "a day"
+}
+
+// pool checks the control files that wait to be used again. Their content does not
+// matter.
+func (c *checker) pool() {
+	c.each(spool.PoolDir, func(name string) {
+		rel := filepath.Join(spool.PoolDir, name)
+		if _, err := spool.ParseID(name); err != nil {
+			c.unknown(rel, "")
+			return
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(filepath.Join(c.s.Root, rel), &st); err != nil {
+			c.trouble(rel, &fs.PathError{Op: "stat", Path: rel, Err: err})
+			return
+		}
+		c.count("pool")
+		if what := kind(&st); what != "" {
+			c.report(&finding{Path: rel, State: wrongType, What: what + " in place of a control file",
+				Steps: c.aside(rel, "found as "+rel+": "+what)})
+		}
+	})
 }
 
 // postman counts what waits for the administrator.

@@ -11,6 +11,7 @@ import (
 
 	"zmailer/shellcfg"
 	"zmailer/spool"
+	"zmailer/spool/journal"
 	"zmailer/spool/proc"
 )
 
@@ -174,7 +175,8 @@ func (r *run) unlock() {
 }
 
 func (r *run) check(ctx context.Context, what func(*checker)) error {
-	what(&checker{ctx: ctx, s: r.s, now: time.Now(), running: r.running, report: r.report, seen: r.progress.seen, states: r.states})
+	what(&checker{ctx: ctx, s: r.s, now: time.Now(), running: r.running, report: r.report, seen: r.progress.seen,
+		finished: journal.Finished(r.s), states: r.states})
 	r.progress.clear()
 	switch {
 	case r.wrote != nil:

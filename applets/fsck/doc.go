@@ -6,11 +6,13 @@
 //	public/: a file older than a day                  removed: its submitter died
 //	public/: anything else that is no file, so old    link, FIFO, socket removed; directory to postman/
 //	moving: queue/ without a control file             back to router/
-//	half: control file without its closing line       control file removed, message back to router/
-//	orphan: control file alone, all finished          removed
+//	half: control file without a closing line that    control file removed, message back to router/
+//	  fits, or of another message
+//	orphan: control file alone, all finished by       removed
+//	  itself or by the done log, or of another message
 //	orphan: control file alone, otherwise             to postman/
-//	control file that does not parse, names another   message and control file to postman/
-//	  message, or another size of its message
+//	control file that does not parse, or names        message and control file to postman/
+//	  another size of its message
 //	message whose envelope does not parse             to postman/
 //	link, FIFO, directory, second name of a file      to postman/
 //	unknown name                                      to postman/

@@ -165,8 +165,12 @@ var broken = []struct {
 		[]string{"orphan transport/A/" + string(id(1))}, []string{"postman/" + string(id(1)) + ".control", "postman/" + string(id(1)) + ".why"}},
 	{"damaged orphan", func(b *site) { b.control(id(1), []byte("garbage\n")) },
 		[]string{"orphan transport/A/" + string(id(1))}, []string{"postman/" + string(id(1)) + ".control"}},
-	{"orphan of another", func(b *site) { b.control(id(1), finished(id(2))) },
-		[]string{"orphan transport/A/" + string(id(1))}, []string{"postman/" + string(id(1)) + ".control"}},
+	{"orphan of another", func(b *site) { b.control(id(1), control(id(2), len(text)).Append(nil)) },
+		[]string{"orphan transport/A/" + string(id(1))}, []string{}},
+	{"orphan in the done log", func(b *site) {
+		b.control(id(1), control(id(1), len(text)).Append(nil))
+		b.file("journal/done.x", string(id(1))+"\n")
+	}, []string{"orphan transport/A/" + string(id(1))}, []string{}},
 	{"damaged control file", func(b *site) {
 		b.route(id(1))
 		b.control(id(1), append(control(id(1), len(text)).Append(nil), spool.Stamp([]byte("what\tis\tthis\n"), id(1))...))
@@ -175,7 +179,7 @@ var broken = []struct {
 	{"control file of another message", func(b *site) {
 		b.queue(id(1))
 		b.control(id(1), control(id(2), len(text)).Append(nil))
-	}, []string{"damaged transport/A/" + string(id(1))}, []string{"postman/" + string(id(1)), "postman/" + string(id(1)) + ".control"}},
+	}, []string{"half queue/A/" + string(id(1))}, []string{"router/" + string(id(1))}},
 	{"control file is a link", func(b *site) {
 		b.queue(id(1))
 		b.check(os.Symlink("/etc/passwd", b.s.ControlPath(id(1))))
@@ -225,6 +229,12 @@ var broken = []struct {
 		b.check(os.RemoveAll(b.path("queue")))
 		b.check(os.Remove(b.path("deferred")))
 	}, append([]string{"missing deferred", "missing queue"}, missingHashes("queue")...), nil},
+	{"pool", func(b *site) {
+		b.control(id(1), nil)
+		b.check(os.Rename(b.s.ControlPath(id(1)), b.path("pool/"+string(id(1)))))
+		b.file("pool/core", "x")
+		b.check(os.Symlink("/etc/passwd", b.path("pool/"+string(id(2)))))
+	}, []string{"type pool/" + string(id(2)), "unknown pool/core"}, []string{"pool/" + string(id(1)), "postman/pool.core"}},
 	{"damaged segment", func(b *site) { b.file("journal/00000001.seg", "garbage") },
 		[]string{"damaged journal/00000001.seg"}, []string{"postman/journal.00000001.seg"}},
 	{"segment is a directory", func(b *site) { b.check(os.Mkdir(b.path("journal/00000001.seg"), 0o700)) },
@@ -379,7 +389,8 @@ func TestRunningDaemon(t *testing.T) {
 	r := newRun(s, new(bytes.Buffer), new(bytes.Buffer), "fsck")
 	r.repair = true
 	b.check(r.lock())
-	c := &checker{ctx: context.Background(), s: s, now: time.Now().Add(time.Minute), running: r.running, report: r.report, seen: r.progress.seen, states: r.states}
+	c := &checker{ctx: context.Background(), s: s, now: time.Now().Add(time.Minute), running: r.running, report: r.report, seen: r.progress.seen,
+		finished: func(spool.ID) bool { return false }, states: r.states}
 	c.all()
 	r.unlock()
 	if r.found != 3 || r.repaired != 2 {

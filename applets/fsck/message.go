@@ -197,8 +197,9 @@ func (c *checker) routed(rel string, id spool.ID, size int64) {
 			return
 		case err != nil:
 			why = err.Error()
-		case ctl.ID != id:
-			why = fmt.Sprintf("the control file is that of message %s", ctl.ID)
+		case ctl.ID != id: // a file that was used again, after a power cut
+			c.unrouted(rel, id, "half")
+			return
 		case ctl.Size != size:
 			why = fmt.Sprintf("the message has %d bytes, its control file says %d", size, ctl.Size)
 		}
@@ -239,7 +240,7 @@ func (c *checker) orphan(id spool.ID) {
 		case errors.As(err, &path):
 			c.trouble(rel, err)
 			return
-		case err == nil && ctl.ID == id && ctl.Finished():
+		case err == nil && (ctl.Finished() || ctl.ID != id || c.finished(id)):
 			c.report(&finding{Path: rel, State: "orphan", What: "the message was finished",
 				Steps: []step{{op: remove, path: c.s.ControlPath(id)}}})
 			return

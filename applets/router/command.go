@@ -133,6 +133,7 @@ func recoverSpool(s *spool.Spool, log *slog.Logger) error {
 	} else if st.Restored+st.Removed > 0 {
 		log.Warn("journal replayed", "restored", st.Restored, "removed", st.Removed)
 	}
+	s.WasFinished = journal.Finished(s)
 	rec, err := s.Recover(func(id spool.ID, what string) {
 		log.Warn("recovered", "spoolid", string(id), "action", what)
 	})

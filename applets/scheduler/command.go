@@ -15,6 +15,7 @@ import (
 
 	"zmailer/shellcfg"
 	"zmailer/spool/dsn"
+	"zmailer/spool/journal"
 	"zmailer/spool/proc"
 	"zmailer/spool/zlog"
 )
@@ -79,6 +80,14 @@ func serve(ctx context.Context, conf *shellcfg.Conf) error {
 	self, err := os.Executable()
 	if err != nil {
 		return proc.Exit(proc.OSErr, "%w", err)
+	}
+	if !s.NoSync {
+		done, err := journal.OpenDone(s, func(err error) { log.Error("done log", "err", err) })
+		if err != nil {
+			return proc.Exit(proc.OSErr, "%w", err)
+		}
+		defer done.Close()
+		s.OnFinish = done.Done
 	}
 	// The index of a deep queue is memory that stays: collecting more often costs
 	// little and keeps a million messages within 350 MB.

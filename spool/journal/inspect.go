@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+
+	"zmailer/spool"
 )
 
 // A Kind is what a file of the journal holds.
@@ -28,7 +31,7 @@ type Segment struct {
 
 // Inspect looks at the segment at path without changing it.
 func Inspect(path string) (Segment, error) {
-	boot, err := bootID()
+	boot, err := spool.Incarnation(filepath.Dir(path))
 	if err != nil {
 		return Segment{}, err
 	}
@@ -49,7 +52,7 @@ func Inspect(path string) (Segment, error) {
 			return Segment{Kind: Damaged}, nil
 		}
 		return Segment{}, nil
-	case string(h[24:24+len(boot)]) == boot:
+	case bootOf(h) == boot:
 		return Segment{Kind: Current}, nil
 	}
 	s := Segment{Kind: Earlier}

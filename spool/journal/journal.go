@@ -7,15 +7,16 @@
 // before the file system ever writes them out.
 //
 // A segment is dropped when it is full or half a minute old: after a syncfs of
-// the spool its messages are durable as files. Only after another boot are
-// segments replayed (Recover): within one boot the page cache has everything, also
-// when every process of the mailer was killed.
+// the spool its messages are durable as files. Only in another incarnation of the
+// file system (after a boot, or when it was mounted again) are segments replayed
+// (Recover): within one the page cache has everything, also when every process of
+// the mailer was killed.
 //
 // # On disk
 //
 // journal/<n>.seg: a header block, then records. All numbers are little endian.
 //
-//	header   "ZMJRNL1\n", epoch (8 bytes), created (8, Unix µs), boot id (36); padded to 4096
+//	header   "ZMJRNL1\n", epoch (8 bytes), created (8, Unix µs), incarnation (64, see spool.Incarnation); padded to 4096
 //	record   mark (4, low half of the epoch), length (4), CRC-32C (4), zero (4), id (16), message
 //
 // The CRC covers epoch, id and message, so that a record of the segment's earlier
@@ -33,6 +34,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -117,7 +119,7 @@ type segment struct {
 // Open recovers what an earlier boot left and opens the journal of s. It fails if
 // another process has it open.
 func Open(s *spool.Spool, log *slog.Logger) (*Journal, error) {
-	boot, err := bootID()
+	boot, err := spool.Incarnation(s.Root)
 	if err != nil {
 		return nil, err
 	}
@@ -138,15 +140,6 @@ func Open(s *spool.Spool, log *slog.Logger) (*Journal, error) {
 	}
 	j.stopped.Go(j.checkpoints)
 	return j, nil
-}
-
-// bootID names this run of the kernel.
-func bootID() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil || len(b) < 36 {
-		return "", fmt.Errorf("boot id of the kernel: %w", err)
-	}
-	return string(b[:36]), nil
 }
 
 // lockDir takes the journal's lock. Recovery waits for it; a server that finds it
@@ -396,8 +389,15 @@ func (s *segment) header(boot string) []byte {
 	copy(b, magic)
 	binary.LittleEndian.PutUint64(b[8:], s.epoch)
 	binary.LittleEndian.PutUint64(b[16:], uint64(s.created.UnixMicro()))
-	copy(b[24:], boot)
+	copy(b[bootStart:bootEnd], boot)
 	return b
+}
+
+// bootStart and bootEnd are where a header has the incarnation, filled with zeroes.
+const bootStart, bootEnd = 24, 88
+
+func bootOf(header []byte) string {
+	return string(bytes.TrimRight(header[bootStart:bootEnd], "\x00"))
 }
 
 func diskOf(s *spool.Spool) disk.Disk {

@@ -65,7 +65,7 @@ func crash(t *testing.T, s *spool.Spool) {
 		}
 		f.Close()
 	}
-	boot, err := bootID()
+	boot, err := spool.Incarnation(s.Root)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ type Stats struct {
 // server has the journal open nothing of an earlier boot can be left, so Recover
 // returns at once.
 func Recover(s *spool.Spool, log *slog.Logger) (Stats, error) {
-	boot, err := bootID()
+	boot, err := spool.Incarnation(s.Root)
 	if err != nil {
 		return Stats{}, err
 	}
@@ -111,7 +111,7 @@ func readHeader(path string) ([]byte, error) {
 // of this boot is left to the server.
 func replaySegment(s *spool.Spool, log *slog.Logger, path, boot string, done map[spool.ID]bool, st *Stats) (bool, error) {
 	h, err := readHeader(path)
-	if err != nil || h == nil || string(h[24:24+len(boot)]) == boot {
+	if err != nil || h == nil || bootOf(h) == boot {
 		return false, err
 	}
 	f, err := os.Open(path)
