@@ -19,7 +19,8 @@
 # MODULES name the two; without them an unpacked linux-image-cloud-amd64 in CACHE is
 # taken. --install, on Debian as root, installs QEMU and e2fsprogs and unpacks the
 # kernel to CACHE; the system's own kernel is not touched. ACCEL=kvm uses the
-# processor instead of software.
+# processor instead of software; ZMAILER is a static binary to test in place of one
+# built from this tree.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -88,7 +89,11 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 cd "$top"
-CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$work/zmailer" .
+if [ -n "${ZMAILER:-}" ]; then
+	cp "$ZMAILER" "$work/zmailer"
+else
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$work/zmailer" .
+fi
 CGO_ENABLED=0 go build -trimpath -o "$work/guest" ./testdata/powercut/guest
 go build -trimpath -o "$work/host" ./testdata/powercut/host
 accel=tcg,thread=multi

@@ -2,9 +2,10 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
+
+	"zmailer/testdata/load"
 )
 
 // A ledger is what the mailer promised, and what came of it.
@@ -57,45 +58,21 @@ func (l *ledger) line(s string) {
 // booted forgets where messages lay before.
 func (l *ledger) booted() { clear(l.held) }
 
-// A tally is the state of all promises.
-type tally struct{ acked, recipients, delivered, held, lost, duplicates int }
-
-func (l *ledger) tally() (t tally, lost []string) {
-	t.acked = len(l.acked)
-	for id, users := range l.acked {
-		t.recipients += len(users)
-		for _, user := range users {
-			switch n := l.have[id][user]; {
-			case n > 0:
-				t.delivered++
-			case l.held[id] != "":
-				t.held++
-			default:
-				t.lost++
-				lost = append(lost, id+" to "+user)
-			}
-		}
-	}
-	for _, users := range l.have {
-		for _, n := range users {
-			t.duplicates += n - 1
-		}
-	}
-	slices.Sort(lost)
-	return t, lost
+func (l *ledger) tally() (load.Tally, []string) {
+	return load.NewTally(l.acked, l.have, func(id string) bool { return l.held[id] != "" })
 }
 
 func (l *ledger) verdict() bool {
 	t, lost := l.tally()
 	fmt.Printf("\n%d messages acknowledged for %d recipients: %d delivered, %d still queued, %d lost, %d duplicates; %d refused for now, %d for good\n",
-		t.acked, t.recipients, t.delivered, t.held, t.lost, t.duplicates, l.refused-l.permanent, l.permanent)
+		t.Acked, t.Recipients, t.Delivered, t.Held, t.Lost, t.Duplicates, l.refused-l.permanent, l.permanent)
 	for _, s := range lost[:min(len(lost), 20)] {
 		fmt.Println("  lost:", s)
 	}
 	for _, s := range l.trouble[:min(len(l.trouble), 20)] {
 		fmt.Println("  trouble:", s)
 	}
-	good := t.lost == 0 && len(l.trouble) == 0 && t.acked > 0
+	good := t.Lost == 0 && len(l.trouble) == 0 && t.Acked > 0
 	if good {
 		fmt.Println("PASS: nothing that was acknowledged is lost")
 	} else {
@@ -111,7 +88,7 @@ type row struct {
 	load          string
 	acks, flushes int
 	loss          loss
-	t             tally
+	t             load.Tally
 	last          bool
 }
 
@@ -123,7 +100,7 @@ func printHead() {
 }
 
 func (r *row) print() {
-	fmt.Printf("%4d %7.1f | %9d %9d %4d %4d |", r.boot, r.seconds, r.t.delivered, r.t.held, r.t.lost, r.t.duplicates)
+	fmt.Printf("%4d %7.1f | %9d %9d %4d %4d |", r.boot, r.seconds, r.t.Delivered, r.t.Held, r.t.Lost, r.t.Duplicates)
 	if r.last {
 		fmt.Printf(" turned off\n")
 		return

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"zmailer/testdata/load"
 )
 
 func TestLedger(t *testing.T) {
@@ -16,14 +18,14 @@ func TestLedger(t *testing.T) {
 		l.line(s)
 	}
 	got, lost := l.tally()
-	if want := (tally{acked: 3, recipients: 4, delivered: 2, held: 1, lost: 1, duplicates: 1}); got != want {
+	if want := (load.Tally{Acked: 3, Recipients: 4, Delivered: 2, Held: 1, Lost: 1, Duplicates: 1}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	if len(lost) != 1 || len(l.trouble) != 0 {
 		t.Errorf("lost %q, trouble %q", lost, l.trouble)
 	}
 	l.booted() // 1-0-1 must be seen again
-	if got, _ := l.tally(); got.lost != 2 {
+	if got, _ := l.tally(); got.Lost != 2 {
 		t.Errorf("after another boot: %+v", got)
 	}
 	l.line("no 1-0-4 550 never")
