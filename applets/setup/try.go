@@ -93,8 +93,9 @@ func (t *trial) run(ctx context.Context) error {
 		}
 		t.say("\n%s", text)
 	}
+	// Status 1 is a warning, about a disk that gets full for example.
 	out, err = t.program(ctx, "", "mailq", "-ss")
-	if err != nil {
+	if err != nil && !strings.Contains(err.Error(), "exit status 1\n") {
 		return err
 	}
 	t.say("%s", out)
