@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"sync"
 
 	"zmailer/spool/disk"
@@ -32,14 +33,16 @@ const (
 type pool struct {
 	mu    sync.Mutex
 	names []string
-	empty int // routed messages until the next look
-	puts  int // files put in since the last count
+	taken map[string]bool // being reused: still in pool/, but not to be taken again
+	empty int             // routed messages until the next look
+	puts  int             // files put in since the last count
 	full  bool
 }
 
 func (s *Spool) poolPath(name string) string { return s.Root + "/" + PoolDir + "/" + name }
 
-// takeFromPool returns the path of a file in pool/, or "" if there is none.
+// takeFromPool returns the name of a file in pool/, or "" if there is none. The
+// caller gives the name back when the file has left pool/.
 func (s *Spool) takeFromPool() string {
 	p := &s.pool
 	p.mu.Lock()
@@ -49,7 +52,7 @@ func (s *Spool) takeFromPool() string {
 			p.empty--
 			return ""
 		}
-		p.names = s.poolNames(poolMax)
+		p.names = slices.DeleteFunc(s.poolNames(poolMax), func(name string) bool { return p.taken[name] })
 		if len(p.names) == 0 {
 			p.empty = 16 // nothing there: do not look for every message
 			return ""
@@ -57,7 +60,17 @@ func (s *Spool) takeFromPool() string {
 	}
 	name := p.names[len(p.names)-1]
 	p.names = p.names[:len(p.names)-1]
-	return s.poolPath(name)
+	if p.taken == nil {
+		p.taken = make(map[string]bool)
+	}
+	p.taken[name] = true
+	return name
+}
+
+func (p *pool) giveBack(name string) {
+	p.mu.Lock()
+	delete(p.taken, name)
+	p.mu.Unlock()
 }
 
 func (s *Spool) poolNames(max int) []string {
@@ -82,10 +95,12 @@ func (s *Spool) poolNames(max int) []string {
 // reuse writes content over a file of the pool and gives it the name path. It
 // returns false if there is no file to be reused; then nothing has been done.
 func (s *Spool) reuse(path string, content []byte) (bool, error) {
-	old := s.takeFromPool()
-	if old == "" {
+	name := s.takeFromPool()
+	if name == "" {
 		return false, nil
 	}
+	defer s.pool.giveBack(name)
+	old := s.poolPath(name)
 	f, err := s.disk().Open(old)
 	if err != nil {
 		return false, nil // gone, or not ours to write
