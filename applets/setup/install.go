@@ -13,6 +13,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -155,13 +156,26 @@ func (o *options) account(p paths) error {
 	if err := errors.Join(errUID, errGID); err != nil {
 		return err
 	}
-	// The server writes the journal, its pid file and its log.
-	for _, dir := range []string{filepath.Join(p.spool, spool.JournalDir), filepath.Join(p.spool, spool.RunDir), p.logs} {
-		if err := os.Chown(dir, uid, gid); err != nil {
+	return o.handOver(p, uid, gid)
+}
+
+// handOver gives the SMTP server what it writes when it is not root any more: the
+// journal and its log. The directories in which root writes stay root's, so that
+// a server in the wrong hands cannot lead root astray with a link.
+func (o *options) handOver(p paths, uid, gid int) error {
+	if err := os.Chown(filepath.Join(p.spool, spool.JournalDir), uid, gid); err != nil {
+		return err
+	}
+	for _, dir := range []string{filepath.Join(p.spool, spool.RunDir), p.logs} {
+		if err := os.Chown(dir, 0, 0); err != nil {
 			return err
 		}
 	}
-	return nil
+	log, err := os.OpenFile(filepath.Join(p.logs, "smtpserver"), os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW, 0o640)
+	if err != nil {
+		return err
+	}
+	return errors.Join(log.Chown(uid, gid), log.Close())
 }
 
 func (o *options) binary() error {

@@ -40,6 +40,10 @@ func dropRights(conf *shellcfg.Conf, sp *spool.Spool, log *slog.Logger) error {
 	if err := handOver(sp, uid, gid); err != nil {
 		return err
 	}
+	// The log is opened again after a rotation.
+	if err := os.Lchown(conf.LogPath("smtpserver"), uid, gid); err != nil {
+		return err
+	}
 	if err := syscall.Setgroups([]int{gid}); err != nil {
 		return fmt.Errorf("give up the groups of root: %w", err)
 	}
