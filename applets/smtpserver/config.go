@@ -46,7 +46,7 @@ type limits struct {
 	idle       int   // commands that lead to no mail, in a session
 	logins     int   // failed ones of one neighbourhood, in ten minutes
 	free       int64 // octets of disk that are left alone
-	routers    int   // router processes that are asked
+	routers    int   // router processes that are asked; each answers many questions at once
 
 	command  time.Duration // for the next command
 	data     time.Duration // for the next piece of a message
@@ -59,7 +59,7 @@ type limits struct {
 func defaultLimits() limits {
 	return limits{
 		size: 50 << 20, rcpts: 1000, sessions: 1000, perAddress: 50, errors: 10, rejects: 100, idle: 100, logins: 20,
-		free: 64 << 20, routers: 2,
+		free: 64 << 20, routers: 1,
 		command: 5 * time.Minute, data: 3 * time.Minute, router: 30 * time.Second, hook: 10 * time.Second,
 		shutdown: 10 * time.Second, rate: 100,
 	}
