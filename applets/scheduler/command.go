@@ -81,6 +81,9 @@ func serve(ctx context.Context, conf *shellcfg.Conf) error {
 	if err != nil {
 		return proc.Exit(proc.OSErr, "%w", err)
 	}
+	if _, err := journal.Recover(s, log); err != nil {
+		return proc.Exit(proc.IOErr, "recover the journal: %w", err)
+	}
 	if !s.NoSync {
 		done, err := journal.OpenDone(s, func(err error) { log.Error("done log", "err", err) })
 		if err != nil {

@@ -3,7 +3,6 @@ package scheduler
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -69,7 +68,9 @@ func (q *Queue) read(id spool.ID, scanned bool) loaded {
 	}
 	c, err := readControl(q.spool.ControlPath(id))
 	if err == nil && c.ID != id {
-		err = fmt.Errorf("control file of %s names message %s", id, c.ID)
+		// A file of the pool that a power cut left with what it held before: to the
+		// router, this is a message that it has not finished.
+		err = spool.ErrIncomplete
 	}
 	switch {
 	case err == nil:
@@ -237,15 +238,15 @@ func wantsSuccess(c *spool.Control) bool {
 	return false
 }
 
-// Priorities: 0 is left for messages that no rate limit holds.
+// priorityOf is how many steps behind urgent mail a message stands.
 func priorityOf(word string) uint8 {
 	switch strings.ToLower(word) {
 	case "high":
-		return 1
+		return 0
 	case "bulk", "junk":
-		return 3
+		return 4
 	}
-	return 2
+	return 1
 }
 
 // watch feeds the watcher's notices to the owner until ctx ends.

@@ -127,11 +127,7 @@ func Open(s *spool.Spool, log *slog.Logger) (*Journal, error) {
 		dir: filepath.Join(s.Root, spool.JournalDir), root: s.Root, disk: diskOf(s), log: log, boot: boot,
 		kick: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
-	if j.lock, err = lockDir(j.dir, true); err != nil {
-		return nil, err
-	}
-	if _, err := recoverLocked(s, log, boot); err != nil {
-		j.lock.Close()
+	if j.lock, err = recoverAlone(s, log, boot, nil); err != nil {
 		return nil, err
 	}
 	if err := j.collect(); err != nil {
@@ -142,27 +138,46 @@ func Open(s *spool.Spool, log *slog.Logger) (*Journal, error) {
 	return j, nil
 }
 
-// lockDir takes the journal's lock. Recovery waits for it; a server that finds it
-// taken is a second server on one spool.
-func lockDir(dir string, fail bool) (*os.File, error) {
+// lockDir takes the journal's lock, which a server holds as long as it runs, or
+// fails with errInUse.
+func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	how := unix.LOCK_EX
-	if fail {
-		how |= unix.LOCK_NB
-	}
-	for {
-		if err = unix.Flock(int(f.Fd()), how); err != unix.EINTR {
-			break
-		}
-	}
-	if err != nil {
+	if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("journal %s is in use by another process: %w", dir, err)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = errInUse
+		}
+		return nil, fmt.Errorf("journal %s: %w", dir, err)
 	}
 	return f, nil
+}
+
+var errInUse = errors.New("in use by another process")
+
+// lockRecovery waits until nobody recovers the journal, and keeps others from it
+// until the file is closed. It is taken before the journal's lock: who finds that
+// one taken while he holds this one knows that its holder has recovered.
+func lockRecovery(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(f, unix.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	return f, nil
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(f.Fd()), how); err != unix.EINTR {
+			return err
+		}
+	}
 }
 
 // collect lists the segments left by an earlier process of this boot: the used

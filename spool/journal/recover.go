@@ -25,21 +25,45 @@ type Stats struct {
 	Removed  int // files of finished messages that the file system brought back
 }
 
-// Recover replays the segments of earlier boots of s. Router and server call it
-// before they do anything else; the second call finds nothing to do. While a
-// server has the journal open nothing of an earlier boot can be left, so Recover
-// returns at once.
-func Recover(s *spool.Spool, log *slog.Logger) (Stats, error) {
+// Recover replays the segments of earlier boots of s. Router, scheduler and server
+// call it before they do anything else, so that nobody works on what a power cut has
+// damaged; those that come while one recovers wait for it, and find nothing to do.
+func Recover(s *spool.Spool, log *slog.Logger) (st Stats, err error) {
 	boot, err := spool.Incarnation(s.Root)
 	if err != nil {
-		return Stats{}, err
+		return st, err
 	}
-	lock, err := lockDir(filepath.Join(s.Root, spool.JournalDir), true)
+	lock, err := recoverAlone(s, log, boot, &st)
+	if errors.Is(err, errInUse) {
+		return st, nil // the holder has recovered before it opened
+	}
 	if err != nil {
-		return Stats{}, nil // the holder has recovered before it opened
+		return st, err
 	}
-	defer lock.Close()
-	return recoverLocked(s, log, boot)
+	return st, lock.Close()
+}
+
+// recoverAlone recovers while nobody else does, and returns the journal's lock.
+func recoverAlone(s *spool.Spool, log *slog.Logger, boot string, st *Stats) (*os.File, error) {
+	dir := filepath.Join(s.Root, spool.JournalDir)
+	alone, err := lockRecovery(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer alone.Close()
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	found, err := recoverLocked(s, log, boot)
+	if st != nil {
+		*st = found
+	}
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return lock, nil
 }
 
 func recoverLocked(s *spool.Spool, log *slog.Logger, boot string) (st Stats, err error) {
