@@ -51,17 +51,18 @@ var ErrForeign = errors.New("no message of the load")
 
 // Check finds out which message b holds, and whether it is whole.
 func Check(b []byte) (id string, err error) {
-	id, ok := field(b, idField)
+	// A report may quote the header of a message of the load in its body.
+	head, body, whole := bytes.Cut(b, []byte("\n\n"))
+	id, ok := field(head, idField)
 	if !ok {
 		return "", ErrForeign
 	}
-	sum, ok := field(b, sumField)
+	sum, ok := field(head, sumField)
 	want, bad := strconv.ParseUint(sum, 16, 32)
 	if !ok || bad != nil {
 		return id, fmt.Errorf("message %s: no checksum", id)
 	}
-	_, body, ok := bytes.Cut(b[bytes.Index(b, []byte("\n"+sumField))+1:], []byte("\n\n"))
-	if !ok {
+	if !whole {
 		return id, fmt.Errorf("message %s: no body", id)
 	}
 	if got := crc32.ChecksumIEEE(body); uint64(got) != want {
@@ -75,6 +76,6 @@ func field(b []byte, name string) (string, bool) {
 	if at < 0 {
 		return "", false
 	}
-	value, _, whole := bytes.Cut(b[at+1+len(name):], []byte("\n"))
-	return string(value), whole
+	value, _, _ := bytes.Cut(b[at+1+len(name):], []byte("\n"))
+	return string(value), true
 }

@@ -22,6 +22,9 @@ func TestCheck(t *testing.T) {
 	if _, err := Check(text); err == nil {
 		t.Error("changed byte: not noticed")
 	}
+	if _, err := Check(append([]byte("Subject: report\n\n"), m.Text()...)); err != ErrForeign {
+		t.Errorf("report: %v", err)
+	}
 	if _, err := Check([]byte("Subject: x\n\nhello\n")); err != ErrForeign {
 		t.Errorf("foreign message: %v", err)
 	}

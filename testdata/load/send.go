@@ -99,14 +99,17 @@ func Sendmail(ctx context.Context, path string, m *Message) error {
 	if !errors.As(err, &exit) {
 		return err
 	}
-	switch code := exit.ExitCode(); {
-	case code < 0: // killed: the sender knows that it did not succeed
+	code := exit.ExitCode()
+	if code < 0 { // killed: the sender knows that it did not succeed
 		return err
-	case code == tempFail || code == ioErr || code == osErr || code == cantCreat:
-		return &Refused{Code: 400, Text: fmt.Sprintf("sendmail: status %d: %s", code, out)}
-	default:
-		return &Refused{Code: 500, Text: fmt.Sprintf("sendmail: status %d: %s", code, out)}
 	}
+	words := bytes.Split(bytes.TrimSpace(out), []byte(": ")) // the last one is the cause, without names of files
+	refused := &Refused{Code: 500, Text: fmt.Sprintf("sendmail: status %d: %s", code, words[len(words)-1])}
+	switch code {
+	case tempFail, ioErr, osErr, cantCreat:
+		refused.Code = 400
+	}
+	return refused
 }
 
 // Statuses of sysexits.h after which mail programs keep the message: the machine is

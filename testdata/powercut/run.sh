@@ -5,14 +5,15 @@
 #   testdata/powercut/run.sh [--install] [ROUNDS [OPTION...]]
 #
 # ROUNDS is how often the power is cut, 3 if not given. OPTIONs go to the program in
-# host/; -seed N repeats the random choices, -max 60s cuts later.
+# host/; -seed N repeats the random choices, -acks 5000 -max 10m cuts later.
 #
 # The machine is QEMU's software emulation with a kernel of Debian, an initramfs of
 # our static binary and the program in guest/, and an ext4 disk. The disk is served
 # by host/, which keeps what the machine wrote since its last flush in a write cache.
 # At a random moment QEMU is killed: the memory of the machine is gone with all that
 # was only in its page cache, and of the disk's cache some writes survive, some do
-# not, and some do in part. What the client in the machine saw accepted until then is
+# not, and some do in part. The clock of the machine jumps hours ahead and back
+# meanwhile. What the client in the machine saw accepted until then is
 # known from a serial line.
 #
 # Needed: go, qemu-system-x86_64, mkfs.ext4, and a kernel with its modules. KERNEL and

@@ -257,7 +257,8 @@ func check(args []string) (bool, error) {
 	for _, s := range append(lost[:min(len(lost), 10)], damaged[:min(len(damaged), 10)]...) {
 		fmt.Println("check:", s)
 	}
-	return t.Lost == 0 && len(damaged) == 0 && waiting == 0 && t.Acked > 0, nil
+	// What waits for an administrator has not recovered by itself.
+	return t.Lost == 0 && t.Held == 0 && len(damaged) == 0 && waiting == 0 && t.Acked > 0, nil
 }
 
 // drain waits until the spool is empty, and returns how many files are left.

@@ -369,7 +369,23 @@ func loadMailer(h *host, round string) {
 			})
 		}
 	})
+	wg.Go(jumpClock)
 	wg.Wait()
+}
+
+// jumpClock moves the clock of the machine ahead and back, to up to a day from the
+// right time: no message becomes old enough to be returned.
+func jumpClock() {
+	start := time.Now()
+	for {
+		time.Sleep(time.Duration(500+rand.IntN(3000)) * time.Millisecond)
+		t := start.Add(time.Since(start) + time.Duration(rand.Int64N(int64(48*time.Hour))) - 24*time.Hour)
+		tv := unix.NsecToTimeval(t.UnixNano())
+		if err := unix.Settimeofday(&tv); err != nil {
+			fmt.Println("settimeofday:", err)
+			return
+		}
+	}
 }
 
 func message(round string, client, n int) *load.Message {

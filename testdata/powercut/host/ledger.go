@@ -41,6 +41,9 @@ func (l *ledger) line(s string) {
 		l.have[f[0]][f[1]] += n
 	case word == "held" && len(f) == 2:
 		l.held[f[0]] = f[1]
+		if f[1] == "postman" || f[1] == "freezer" { // nobody but an administrator moves it on
+			l.trouble = append(l.trouble, s)
+		}
 	case word == "no":
 		l.refused++
 		if len(f) > 1 && strings.HasPrefix(f[1], "5") {
@@ -85,7 +88,7 @@ func (l *ledger) verdict() bool {
 type row struct {
 	boot          int
 	seconds       float64 // from power on to the end of the check
-	load          string
+	load          float64 // seconds
 	acks, flushes int
 	loss          loss
 	t             load.Tally
@@ -105,5 +108,5 @@ func (r *row) print() {
 		fmt.Printf(" turned off\n")
 		return
 	}
-	fmt.Printf(" %6s %6d %8d  %d/%d/%d\n", r.load, r.acks, r.flushes, r.loss.kept, r.loss.lost, r.loss.torn)
+	fmt.Printf(" %5.1fs %6d %8d  %d/%d/%d\n", r.load, r.acks, r.flushes, r.loss.kept, r.loss.lost, r.loss.torn)
 }

@@ -123,6 +123,8 @@ func (m *machine) follow(ctx context.Context, r *row, lines <-chan string, kill 
 	limit := time.After(m.o.limit)
 	var cut <-chan time.Time
 	checked := false
+	var loaded time.Time
+	after := -1 // so many acknowledged messages
 	for {
 		select {
 		case <-ctx.Done():
@@ -136,6 +138,7 @@ func (m *machine) follow(ctx context.Context, r *row, lines <-chan string, kill 
 			// now, and nothing later, is.
 			var err error
 			r.flushes = m.disk.flushCount()
+			r.load = time.Since(loaded).Seconds()
 			if r.loss, err = m.disk.powerCut(m.rnd); err != nil {
 				return err
 			}
@@ -159,11 +162,15 @@ func (m *machine) follow(ctx context.Context, r *row, lines <-chan string, kill 
 				r.seconds = time.Since(start).Seconds()
 				r.t, _ = m.book.tally()
 			case "load":
-				d := m.o.minLoad + time.Duration(m.rnd.Int64N(int64(m.o.maxLoad-m.o.minLoad)))
-				r.load = fmt.Sprintf("%.1fs", d.Seconds())
-				cut = time.After(d)
+				loaded = time.Now()
+				after = m.rnd.IntN(m.o.maxAcks)
+				cut = time.After(m.o.maxLoad)
 			default:
 				m.take(r, line)
+				if r.acks == after && cut != nil {
+					// Somewhere in what is under way now.
+					cut = time.After(time.Duration(m.rnd.Int64N(int64(m.o.slack))))
+				}
 			}
 		}
 	}

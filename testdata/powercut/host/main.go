@@ -23,7 +23,9 @@ type options struct {
 	rounds                         int
 	seed                           uint64
 	accel                          string
-	minLoad, maxLoad               time.Duration
+	maxAcks                        int           // the power is cut after fewer acknowledged messages,
+	slack                          time.Duration // and less than this time,
+	maxLoad                        time.Duration // or then
 	limit                          time.Duration // of one boot
 	diskMB                         int64
 }
@@ -38,8 +40,9 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "how often the power is cut")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of the random choices")
 	flag.StringVar(&o.accel, "accel", "tcg,thread=multi", "how QEMU runs the machine")
-	flag.DurationVar(&o.minLoad, "min", 500*time.Millisecond, "shortest time under load")
-	flag.DurationVar(&o.maxLoad, "max", 20*time.Second, "longest time under load")
+	flag.IntVar(&o.maxAcks, "acks", 500, "cut the power after a random number of acknowledged messages below this")
+	flag.DurationVar(&o.slack, "slack", 700*time.Millisecond, "and a random time below this")
+	flag.DurationVar(&o.maxLoad, "max", time.Minute, "longest time under load")
 	flag.DurationVar(&o.limit, "limit", 5*time.Minute, "longest time from power on to the load")
 	flag.Int64Var(&o.diskMB, "disk", 512, "size of the disk in MB")
 	flag.Parse()
