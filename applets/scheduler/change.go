@@ -23,6 +23,7 @@ var changes = map[string]change{
 	queuesock.OpRelease: (*Queue).release,
 	queuesock.OpRequeue: (*Queue).requeue,
 	queuesock.OpFlush:   (*Queue).flush,
+	queuesock.OpReroute: (*Queue).reroute,
 	queuesock.OpDelete: func(q *Queue, m *message, ns []int, all bool, _ string) (int, int) {
 		if all {
 			m.flags |= msgKilled // what is running now ends when its result comes

@@ -16,6 +16,7 @@ type Clause struct {
 	Retries      []int
 	Skew         int // percent of a delay that is added at random, so that retries spread
 	Expiry       time.Duration
+	Expiry2      time.Duration // added to Expiry for recipients that this scheduler has not tried yet
 	DelayWarning time.Duration // 0: none
 
 	MaxTA      int // agents of all channels together
@@ -32,9 +33,9 @@ type Clause struct {
 	IdleMax  time.Duration
 	Deadline time.Duration // an agent that holds a job for longer is killed
 
-	Rate        Rate // to one destination
-	SenderRate  Rate // of one sender, over the threads of the clause
-	ChannelRate Rate // of the channel
+	Rate        Limit // to one destination
+	SenderRate  Limit // of one sender, over the threads of the clause
+	ChannelRate Limit // of the channel
 
 	AgeOrder  bool // oldest message first
 	QueueOnly bool // started by flush alone
@@ -46,7 +47,7 @@ func baseClause() Clause {
 	return Clause{
 		Pattern: "*/*", channel: "*", host: "*",
 		Interval: time.Minute, Retries: []int{1, 2, 4, 8, 15, 30, 60, 120, 180, 240}, Skew: 10,
-		Expiry: 5 * 24 * time.Hour, DelayWarning: 4 * time.Hour,
+		Expiry: 5 * 24 * time.Hour, Expiry2: 24 * time.Hour, DelayWarning: 4 * time.Hour,
 		MaxTA: 100, MaxChannel: 100, MaxRing: 4, MaxThr: 20, Initial: 5, Overfeed: -1,
 		IdleMax: 4 * time.Minute, Deadline: 40 * time.Minute,
 	}

@@ -96,7 +96,7 @@ func serve(ctx context.Context, conf *shellcfg.Conf) error {
 	// little and keeps a million messages within 350 MB.
 	debug.SetGCPercent(collectPercent)
 	q := newQueue(s, clauses, &processes{dir: s.Root, self: self}, log)
-	forms, err := dsn.LoadForms(conf.MailShare + "/forms")
+	forms, err := dsn.LoadFormSet(conf.MailShare + "/forms")
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
 	}
@@ -155,7 +155,7 @@ func (q *Queue) reload(ctx context.Context, conf *shellcfg.Conf) error {
 	if err != nil {
 		return err
 	}
-	forms, err := dsn.LoadForms(fresh.MailShare + "/forms")
+	forms, err := dsn.LoadFormSet(fresh.MailShare + "/forms")
 	if err != nil {
 		return err
 	}

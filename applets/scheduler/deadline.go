@@ -18,7 +18,7 @@ func (q *Queue) setDue(m *message) {
 	}
 	if !m.is(msgHeld) {
 		for v := m.vertices; v != nil; v = v.sibling {
-			due = min(due, m.vertexDue(v.th.clause))
+			due = min(due, v.due(q.sec()))
 		}
 	}
 	// What is due already and could not be done, because a recipient is at an
@@ -33,12 +33,33 @@ func (q *Queue) setDue(m *message) {
 // recheck is how often, in seconds, what could not be done is looked at.
 const recheck = 30
 
-func (m *message) vertexDue(c *Clause) sec {
-	due := m.arrival.add(c.Expiry)
-	if !m.is(msgWarned) && c.DelayWarning > 0 {
-		due = min(due, m.arrival.add(c.DelayWarning))
+// due is when the vertex needs attention. At its expiry it is looked at, even if it
+// is to get more time by then: it may have been tried meanwhile.
+func (v *vertex) due(now sec) sec {
+	at := v.msg.arrival.add(v.th.clause.Expiry)
+	if at <= now {
+		at = v.expires()
 	}
-	return due
+	return min(at, v.warns())
+}
+
+// expires is when the vertex goes back to the sender. What this scheduler has not
+// tried gets more time: after the host was down for days everything in the queue is
+// old, and yet may be deliverable. A destination in back-off counts as tried.
+func (v *vertex) expires() sec {
+	at := v.msg.arrival.add(v.th.clause.Expiry)
+	if !v.tried && v.th.failedAt.IsZero() {
+		at = at.add(v.th.clause.Expiry2)
+	}
+	return at
+}
+
+// warns is when the sender is told of the delay.
+func (v *vertex) warns() sec {
+	if v.msg.is(msgWarned) || v.th.clause.DelayWarning == 0 {
+		return never
+	}
+	return v.msg.arrival.add(v.th.clause.DelayWarning)
 }
 
 // dueMessages attends to the messages whose time has come.
@@ -55,10 +76,9 @@ func (q *Queue) attend(m *message) {
 	now := q.sec()
 	warn := false
 	for v := m.vertices; v != nil && !m.is(msgHeld); v = v.sibling {
-		c := v.th.clause
-		if m.arrival.add(c.Expiry) <= now {
+		if v.expires() <= now {
 			q.expire(v)
-		} else if c.DelayWarning > 0 && !m.is(msgWarned) && m.arrival.add(c.DelayWarning) <= now {
+		} else if v.warns() <= now {
 			warn = true
 		}
 	}
@@ -74,12 +94,12 @@ func (q *Queue) attend(m *message) {
 // expire ends a vertex that is not being worked on. One that is ends when its
 // results come (deferral).
 func (q *Queue) expire(v *vertex) {
-	expiry, problem := v.th.clause.Expiry, v.th.reason
+	age, problem := q.sec().since(v.msg.arrival), v.th.reason
 	q.remove(v, v.rcpts(), decision{result: func(r *spool.Rcpt) dsn.Result {
 		if r.Last.Text != "" {
 			problem = r.Last.Text
 		}
-		return expired(expiry, problem)
+		return expired(age, problem)
 	}})
 }
 
@@ -88,6 +108,23 @@ func (q *Queue) expire(v *vertex) {
 type decision struct {
 	result func(*spool.Rcpt) dsn.Result
 	silent bool
+	// perform takes the place of result where something has to be done that can
+	// fail. Recipients without an outcome stay in the queue.
+	perform func(c *spool.Control, ns []int) ([]outcome, error)
+}
+
+// outcomes decides about recipients ns.
+func (d *decision) outcomes(c *spool.Control, ns []int) ([]outcome, error) {
+	if d.perform != nil {
+		return d.perform(c, ns)
+	}
+	var all settlement
+	for _, n := range ns {
+		if r := c.Rcpt(n); r != nil {
+			all.add(n, d.result(r), 0)
+		}
+	}
+	return all.outcomes, nil
 }
 
 // remove ends recipients ns of a vertex by decision; it returns false if an agent or the disk is working on the vertex.
@@ -104,15 +141,8 @@ func (q *Queue) remove(v *vertex, ns []int, d decision) bool {
 			s.left = append(s.left, n)
 		}
 	}
-	s.decide = func(c *spool.Control) []outcome {
-		var all settlement
-		for _, n := range ns {
-			if r := c.Rcpt(n); r != nil {
-				all.add(n, d.result(r), 0)
-			}
-		}
-		return all.outcomes
-	}
+	s.decide = func(c *spool.Control) ([]outcome, error) { return d.outcomes(c, ns) }
+	s.deciding = ns
 	v.takeOut()
 	v.state = settling
 	v.msg.fresh = nil

@@ -93,7 +93,7 @@ func (w *world) reopen(conf string) {
 		w.t.Fatal(err)
 	}
 	w.q = newQueue(w.spool, c, w, slog.New(slog.NewTextHandler(w.log, nil)))
-	w.q.reporter = reporter{host: "mx.test", doubleBounce: c.DoubleBounce}
+	w.q.reporter = reporter{host: "mx.test", forms: new(dsn.FormSet), doubleBounce: c.DoubleBounce}
 }
 
 // run starts the queue; the world ends with the test or with stop.

@@ -134,6 +134,8 @@ type seenRcpts struct {
 	channel, host string
 	state         vertexState
 	next          sec
+	warns         sec
+	expires       sec
 	attempts      int
 	rcpts         []int
 }
@@ -201,7 +203,7 @@ func (q *Queue) see(m *message, sel *queuesock.Selection) (seen, bool) {
 		if th.until > next && (v.state == ready || v.state == waiting) {
 			next = th.until
 		}
-		s.state = append(s.state, seenRcpts{th.channel(), th.host(), v.state, next, int(v.attempts), v.rcpts()})
+		s.state = append(s.state, seenRcpts{th.channel(), th.host(), v.state, next, v.warns(), v.expires(), int(v.attempts), v.rcpts()})
 	}
 	return s, len(s.state) > 0
 }
@@ -275,5 +277,11 @@ func describeRcpt(r *spool.Rcpt, st *seenRcpts) queuesock.Recipient {
 	rc := queuesock.FromRcpt(r)
 	rc.Attempts = max(r.Attempts, st.attempts)
 	rc.NextTry, rc.State = int64(st.next), vertexStateNames[st.state]
+	if st.state != held {
+		rc.Expires = int64(st.expires)
+		if st.warns != never {
+			rc.Warning = int64(st.warns)
+		}
+	}
 	return rc
 }

@@ -203,8 +203,7 @@ func (q *Queue) addVertex(m *message, p *part) {
 	v.sibling, m.vertices = m.vertices, v
 	m.live++
 	th.vertices++
-	th.rcpts += len(p.rcpts)
-	q.stats.rcpts += len(p.rcpts)
+	q.countRcpts(th, len(p.rcpts))
 	if p.last != nil {
 		th.reason = clip(p.last.Last.Text)
 		if th.successAt.IsZero() {

@@ -82,6 +82,7 @@ type vertex struct {
 	attempts uint16
 	state    vertexState
 	reserved bool // next is a time within the sender's rate limit
+	tried    bool // by this scheduler
 }
 
 type vertexState uint8
@@ -125,17 +126,18 @@ type thread struct {
 	key    threadKey
 	clause *Clause
 	pool   *pool
+	stats  *channelStats
 
 	fresh   vertexHeap // ready and never tried
 	retry   vertexHeap // ready and tried before
 	waiting vertexHeap // by time
 	turn    uint8      // alternates between fresh and retry
 	vtime   uint64     // virtual time of fresh: the order of the vertex taken last
-	tags    map[word]uint64
+	tags    map[tagKey]uint64
 
 	until     sec // back-off: nothing is tried before
 	rateUntil sec // rate limit: the same
-	bucket    bucket
+	account   account
 	failures  int // failures to reach the destination, in a row
 	failedAt  time.Time
 	successAt time.Time
@@ -170,4 +172,12 @@ var threadStateNames = [threadStates]string{"idle", "ready", "running", "waiting
 
 func (th *thread) channel() string { return th.key.channel.Value() }
 func (th *thread) host() string    { return th.key.host.Value() }
-func (th *thread) readyLen() int   { return len(th.fresh) + len(th.retry) }
+
+// countRcpts enters a change of the thread's number of recipients.
+func (q *Queue) countRcpts(th *thread, n int) {
+	th.rcpts += n
+	th.stats.rcpts += n
+	q.stats.rcpts += n
+}
+
+func (th *thread) readyLen() int { return len(th.fresh) + len(th.retry) }

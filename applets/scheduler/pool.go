@@ -154,7 +154,7 @@ func (q *Queue) give(a *agent, th *thread, v *vertex) {
 	q.jobs++
 	m := v.msg
 	job := &protocol.Job{Number: q.jobs, ID: m.id.spool(), Channel: th.channel(), Host: th.host(), Rcpts: v.rcpts()}
-	v.state = running
+	v.state, v.tried = running, true
 	if v.attempts < 1<<16-1 {
 		v.attempts++
 	}

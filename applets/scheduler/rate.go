@@ -7,12 +7,17 @@ import (
 	"time"
 )
 
-// A Rate limits how many messages are given to agents in a time; the zero Rate is
-// no limit. As many may go at once; then they go at even distances.
+// A Rate limits how many messages, or recipients, are given to agents in a time;
+// the zero Rate is no limit. As many may go at once; then they go at even distances.
 type Rate struct {
 	N   int
 	Per time.Duration
 }
+
+// A Limit is what a clause says of one account.
+type Limit struct{ Messages, Rcpts Rate }
+
+func (l *Limit) set() bool { return l.Messages.N > 0 || l.Rcpts.N > 0 }
 
 // parseRate reads "100/1h"; "0" is no limit.
 func parseRate(v string) (r Rate, err error) {
@@ -32,31 +37,56 @@ func parseRate(v string) (r Rate, err error) {
 
 func (r Rate) String() string { return strconv.Itoa(r.N) + "/" + r.Per.String() }
 
-// A bucket is the account of one limit: the generic cell rate algorithm, which
-// needs one time and no clockwork. tat is when the next message would be due if
-// all went at even distances, in nanoseconds since 1970.
+// A bucket is the account of one rate: the generic cell rate algorithm, which
+// needs one time and no clockwork. tat is when the next one would be due if all
+// went at even distances, in nanoseconds since 1970.
 type bucket struct{ tat int64 }
 
-// when is the earliest time for the next message.
-func (b *bucket) when(now time.Time, r Rate) time.Time {
-	burst := r.Per - r.Per/time.Duration(r.N)
-	return time.Unix(0, max(b.tat-int64(burst), now.UnixNano()))
+// when is the earliest time for n more. Who asks for more than the rate allows at
+// once waits until nothing is owed.
+func (b *bucket) when(now time.Time, r Rate, n int) time.Time {
+	if r.N == 0 {
+		return now
+	}
+	room := r.Per - r.Per/time.Duration(r.N)*time.Duration(min(n, r.N))
+	return time.Unix(0, max(b.tat-int64(room), now.UnixNano()))
 }
 
-// take enters a message.
-func (b *bucket) take(now time.Time, r Rate) {
-	b.tat = max(b.tat, now.UnixNano()) + int64(r.Per)/int64(r.N)
+// take enters n.
+func (b *bucket) take(now time.Time, r Rate, n int) {
+	if r.N > 0 {
+		b.tat = max(b.tat, now.UnixNano()) + int64(r.Per)/int64(r.N)*int64(n)
+	}
+}
+
+// An account is kept of one limit.
+type account struct{ messages, rcpts bucket }
+
+// when is the earliest time for a message with n recipients.
+func (a *account) when(now time.Time, l *Limit, n int) time.Time {
+	at := a.messages.when(now, l.Messages, 1)
+	if t := a.rcpts.when(now, l.Rcpts, n); t.After(at) {
+		return t
+	}
+	return at
+}
+
+func (a *account) take(now time.Time, l *Limit, n int) {
+	a.messages.take(now, l.Messages, 1)
+	a.rcpts.take(now, l.Rcpts, n)
 }
 
 // owes says that messages went faster than at even distances, so that the account
 // must not be forgotten; even is when it may.
-func (b *bucket) owes(now time.Time) bool { return b.tat > now.UnixNano() }
-func (b *bucket) even() sec               { return secOf(time.Unix(0, b.tat)) + 1 }
+func (a *account) owes(now time.Time) bool { return max(a.messages.tat, a.rcpts.tat) > now.UnixNano() }
+func (a *account) even() sec {
+	return secOf(time.Unix(0, max(a.messages.tat, a.rcpts.tat))) + 1
+}
 
 // limits are the accounts that are not of one thread.
 type limits struct {
-	senders  map[senderKey]*bucket
-	channels map[string]*bucket
+	senders  map[senderKey]*account
+	channels map[string]*account
 }
 
 type senderKey struct {
@@ -65,7 +95,7 @@ type senderKey struct {
 }
 
 // rated says that the clause limits rates.
-func (c *Clause) rated() bool { return c.Rate.N > 0 || c.SenderRate.N > 0 || c.ChannelRate.N > 0 }
+func (c *Clause) rated() bool { return c.Rate.set() || c.SenderRate.set() || c.ChannelRate.set() }
 
 // exempt says that no limit holds for a message: reports, whose sender is null,
 // are few, and holding them back makes matters worse.
@@ -78,33 +108,32 @@ func (q *Queue) limited(th *thread, v *vertex) bool {
 	if v.msg.exempt() {
 		return false
 	}
-	wait := func(b *bucket, r Rate) bool {
-		at := b.when(q.now, r)
+	n := v.nrcpts()
+	wait := func(a *account, l *Limit) bool {
+		at := a.when(q.now, l, n)
 		if at.After(q.now) {
 			th.rateUntil = secOf(at.Add(time.Second - 1))
 			return true
 		}
 		return false
 	}
-	var channel *bucket
-	if c.ChannelRate.N > 0 {
-		channel = bucketOf(&q.limits.channels, th.channel())
-		if wait(channel, c.ChannelRate) {
+	var channel *account
+	if c.ChannelRate.set() {
+		channel = accountOf(&q.limits.channels, th.channel())
+		if wait(channel, &c.ChannelRate) {
 			return true
 		}
 	}
-	if c.Rate.N > 0 && wait(&th.bucket, c.Rate) {
+	if c.Rate.set() && wait(&th.account, &c.Rate) {
 		return true
 	}
-	if c.SenderRate.N > 0 && !v.reserved && q.postpone(th, v) {
+	if c.SenderRate.set() && !v.reserved && q.postpone(th, v) {
 		return true
 	}
 	if channel != nil {
-		channel.take(q.now, c.ChannelRate)
+		channel.take(q.now, &c.ChannelRate, n)
 	}
-	if c.Rate.N > 0 {
-		th.bucket.take(q.now, c.Rate)
-	}
+	th.account.take(q.now, &c.Rate, n)
 	v.reserved = false
 	return false
 }
@@ -113,9 +142,9 @@ func (q *Queue) limited(th *thread, v *vertex) bool {
 // not now the vertex waits for it, and others of the thread go first.
 func (q *Queue) postpone(th *thread, v *vertex) bool {
 	c := th.clause
-	b := bucketOf(&q.limits.senders, senderKey{c, v.msg.sender})
-	at := b.when(q.now, c.SenderRate)
-	b.take(q.now, c.SenderRate)
+	a := accountOf(&q.limits.senders, senderKey{c, v.msg.sender})
+	at := a.when(q.now, &c.SenderRate, v.nrcpts())
+	a.take(q.now, &c.SenderRate, v.nrcpts())
 	if !at.After(q.now) {
 		return false
 	}
@@ -125,23 +154,23 @@ func (q *Queue) postpone(th *thread, v *vertex) bool {
 	return true
 }
 
-func bucketOf[K comparable](m *map[K]*bucket, key K) *bucket {
+func accountOf[K comparable](m *map[K]*account, key K) *account {
 	if *m == nil {
-		*m = make(map[K]*bucket)
+		*m = make(map[K]*account)
 	}
-	b := (*m)[key]
-	if b == nil {
-		b = new(bucket)
-		(*m)[key] = b
+	a := (*m)[key]
+	if a == nil {
+		a = new(account)
+		(*m)[key] = a
 	}
-	return b
+	return a
 }
 
 // forgetRates drops the accounts that are even again: those of senders who have
 // not sent for a while.
 func (q *Queue) forgetRates() {
-	for key, b := range q.limits.senders {
-		if !b.owes(q.now) {
+	for key, a := range q.limits.senders {
+		if !a.owes(q.now) {
 			delete(q.limits.senders, key)
 		}
 	}

@@ -67,12 +67,12 @@ func TestBucket(t *testing.T) {
 	var b bucket
 	now := time.Unix(1_000_000, 0)
 	for i, wait := range []int{0, 0, 0, 20, 40, 60} {
-		if at := b.when(now, r); at.Sub(now) != time.Duration(wait)*time.Second {
+		if at := b.when(now, r, 1); at.Sub(now) != time.Duration(wait)*time.Second {
 			t.Errorf("message %d: waits %v, want %d s", i, at.Sub(now), wait)
 		}
-		b.take(now, r)
+		b.take(now, r, 1)
 	}
-	if at := b.when(now.Add(time.Hour), r); !at.Equal(now.Add(time.Hour)) {
+	if at := b.when(now.Add(time.Hour), r, 1); !at.Equal(now.Add(time.Hour)) {
 		t.Error("waits although there was nothing for an hour")
 	}
 }

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -19,7 +20,7 @@ import (
 // A reporter makes the reports that are owed.
 type reporter struct {
 	host         string // this host, as the reporting MTA
-	forms        dsn.Forms
+	forms        *dsn.FormSet
 	doubleBounce string
 }
 
@@ -185,7 +186,7 @@ func (r *reporter) send(q *Queue, c *spool.Control, g *spool.Group, kind spool.R
 	if silent(c, g) {
 		q.log.Warn("double bounce", "spoolid", c.ID, "from", to, "nrcpt", len(ns), "to", queuesock.Address(g.Rcpts[0].Channel, g.Rcpts[0].User), "text", g.Rcpts[0].Last.Text, "user", r.doubleBounce)
 		if to = r.doubleBounce; to == "" || kind != spool.ReportFailure {
-			return spool.AppendReport(nil, ns, now, kind, "none"), nil
+			return spool.AppendReport(nil, ns, now, kind, noReport), nil
 		}
 	}
 	file, err := os.Open(q.spool.QueuePath(c.ID))
@@ -193,12 +194,19 @@ func (r *reporter) send(q *Queue, c *spool.Control, g *spool.Group, kind spool.R
 		return nil, err
 	}
 	defer file.Close()
+	comment := ""
+	if silent(c, g) {
+		if comment = doubleBounced; isDoubleBounce(file, c) {
+			q.log.Error("mail for the postmaster cannot be delivered", "spoolid", c.ID, "user", to)
+			return spool.AppendReport(nil, ns, now, kind, noReport), nil
+		}
+	}
 	id := spool.NewID()
 	rep := r.build(c, g, kind, until)
 	rep.ID, rep.Date, rep.Sender = string(id), now, to
 	rep.Body, rep.BodySize = io.NewSectionReader(file, c.BodyOffset, c.Size-c.BodyOffset), c.Size-c.BodyOffset
 	msg, bodyType := rep.Build()
-	env := &spool.Envelope{ErrorMsg: true, HasFrom: true, To: []spool.Recipient{{Addr: to}}, BodyType: bodyType, SMTPUTF8: rep.SMTPUTF8}
+	env := &spool.Envelope{ErrorMsg: true, Comment: comment, HasFrom: true, To: []spool.Recipient{{Addr: to}}, BodyType: bodyType, SMTPUTF8: rep.SMTPUTF8}
 	sub, err := q.spool.SubmitAs(id, env)
 	if err != nil {
 		return nil, err
@@ -214,11 +222,23 @@ func (r *reporter) send(q *Queue, c *spool.Control, g *spool.Group, kind spool.R
 	return spool.AppendReport(nil, ns, now, kind, id), nil
 }
 
+// noReport is the id in the control file of a report that nobody gets.
+const noReport = "none"
+
+// doubleBounced is the comment in the envelope of a report to the postmaster about
+// mail that has nobody to report to: if that fails too it is the end.
+const doubleBounced = "double bounce"
+
+func isDoubleBounce(message io.ReaderAt, c *spool.Control) bool {
+	env, _, err := spool.ReadEnvelope(bufio.NewReader(io.NewSectionReader(message, 0, c.HeaderOffset)))
+	return err == nil && env.Comment == doubleBounced
+}
+
 func (r *reporter) build(c *spool.Control, g *spool.Group, kind spool.ReportKind, until time.Time) *dsn.Report {
 	rep := &dsn.Report{
 		Kind: reportKinds[kind], ReportingMTA: r.host, OriginalID: string(c.ID), Arrival: c.Arrival,
 		EnvID: c.Attr.EnvID, Ret: c.Attr.Ret, SMTPUTF8: c.Attr.SMTPUTF8, Header: g.Header,
-		Form: r.forms[reportKinds[kind]],
+		Form: r.forms.Choose(reportKinds[kind], g.Header),
 	}
 	if c.Attr.RequireTLS {
 		// RFC 8689 §5: a report that may travel without TLS must not carry the content.

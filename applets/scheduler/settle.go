@@ -27,13 +27,15 @@ type settlement struct {
 	outcomes []outcome
 	// decide makes the outcomes at the disk, from the control file: for recipients
 	// that were not tried.
-	decide func(*spool.Control) []outcome
-	left   []int // recipients that stay pending
-	next   sec   // when those are tried again
-	users  []string
-	last   bool // the message is finished and nothing is owed: its files go
-	at     time.Time
+	decide   func(*spool.Control) ([]outcome, error)
+	deciding []int // about whom
+	left     []int // recipients that stay pending
+	next     sec   // when those are tried again
+	users    []string
+	last     bool // the message is finished and nothing is owed: its files go
+	at       time.Time
 
+	revoked  bool // the message was to be finished, and is not
 	appended bool
 	logged   bool
 }
@@ -90,7 +92,7 @@ func (q *Queue) deferral(v *vertex, res dsn.Result) (dsn.Result, sec) {
 	switch {
 	case v.msg.is(msgKilled):
 		return deleted(), 0
-	case !v.msg.is(msgHeld) && v.msg.arrival.add(th.clause.Expiry) <= q.sec():
+	case !v.msg.is(msgHeld) && v.expires() <= q.sec():
 		return expired(th.clause.Expiry, res.Text), 0
 	}
 	next := q.sec().add(th.clause.delay(int(v.attempts)))
@@ -198,7 +200,7 @@ func (s *settlement) write() error {
 			return err
 		}
 	}
-	if !s.last && !s.appended {
+	if !s.last && !s.appended && len(s.outcomes) > 0 {
 		if err := s.q.spool.AppendEvents(s.id, s.events()); err != nil {
 			return err
 		}
@@ -226,10 +228,24 @@ func (s *settlement) consult() error {
 	}
 	s.users = userList(c)
 	if s.decide != nil {
-		s.outcomes = s.decide(c)
+		var err error
+		if s.outcomes, err = s.decide(c); err != nil {
+			s.q.log.Error("recipients stay in the queue", "spoolid", s.id, "err", err)
+			s.keepUndecided()
+		}
 		s.decide = nil
 	}
 	return nil
+}
+
+// keepUndecided leaves recipients pending whose decision could not be carried out.
+func (s *settlement) keepUndecided() {
+	for _, n := range s.deciding {
+		if !slices.ContainsFunc(s.outcomes, func(o outcome) bool { return slices.Contains(o.rcpts, n) }) {
+			s.left = append(s.left, n)
+		}
+	}
+	s.revoked, s.last = s.last, false
 }
 
 func userList(c *spool.Control) []string {
@@ -281,11 +297,15 @@ func (q *Queue) logDone(id spool.ID, arrival sec, at time.Time) {
 func (q *Queue) settled(s *settlement) {
 	m, v := s.m, s.v
 	th := v.th
+	if s.revoked {
+		m.flags &^= msgWorking
+	}
 	finished := v.nrcpts() - len(s.left)
-	th.rcpts -= finished
-	q.stats.rcpts -= finished
+	q.countRcpts(th, -finished)
 	for i := range s.outcomes {
-		q.stats.count(s.outcomes[i].result.Action, len(s.outcomes[i].rcpts), q.now)
+		o := &s.outcomes[i]
+		q.stats.count(o.result.Action, len(o.rcpts), q.now)
+		q.stats.attempt(th.stats, &o.result, len(o.rcpts), secOf(s.at).since(m.arrival))
 	}
 	switch {
 	case s.last:

@@ -183,6 +183,8 @@ func (c *client) do(req *queuesock.Request) error {
 			return errNotAllowed
 		}
 		return c.threads(&req.Select)
+	case queuesock.OpMetrics:
+		return c.metrics()
 	case queuesock.OpList:
 		return c.list(&req.Select)
 	}

@@ -16,6 +16,8 @@ type stats struct {
 	bytes    int64
 	held     int
 	threads  [threadStates]int
+	channels map[string]*channelStats
+	latency  histogram   // from acceptance to delivery
 	arrivals map[sec]int // messages in the queue by the minute of their arrival
 
 	agentStarts int
@@ -63,6 +65,7 @@ func (h *history) sum(now time.Time) (t tally) {
 func (s *stats) init(now time.Time) {
 	s.start = now
 	s.arrivals = make(map[sec]int)
+	s.channels = make(map[string]*channelStats)
 	s.minute = history{slots: make([]tally, 60), step: time.Second}
 	s.hour = history{slots: make([]tally, 60), step: time.Minute}
 	s.day = history{slots: make([]tally, 24), step: time.Hour}

@@ -10,11 +10,12 @@ func (q *Queue) thread(key threadKey) *thread {
 	if th := q.threads[key]; th != nil {
 		return th
 	}
-	th := &thread{key: key, heapIdx: -1, wake: never}
+	th := &thread{key: key, heapIdx: -1, wake: never, stats: q.stats.channel(key.channel.Value())}
 	q.govern(th)
 	th.limit = th.clause.Initial
 	q.threads[key] = th
 	q.stats.threads[threadIdle]++
+	th.stats.threads[threadIdle]++
 	return th
 }
 
@@ -44,26 +45,36 @@ func (q *Queue) place(v *vertex, next sec) {
 	}
 }
 
-// The order of ready vertices: priority first, then age or fair turn.
-const priorityShift = 62
+// The order of ready vertices: fair turn, age or time of the next attempt. A
+// message of lower priority stands as far behind as if it had come that much later,
+// and no further: what comes later still is behind it, so that bulk mail gets on
+// however much other mail there is.
+const (
+	turnsBehind = 64   // places of a thread's fair turns, by step of priority
+	ageBehind   = 3600 // seconds, where the oldest goes first
+	retryBehind = 600  // seconds of the time when it is due
+
+	// notUrgent stands in the order of all but those that no rate limit holds: they
+	// must not be behind those that it does hold.
+	notUrgent = 1 << 63
+)
 
 func (q *Queue) makeReady(v *vertex) {
 	th := v.th
 	v.state = ready
+	behind := uint64(v.msg.priority)
 	switch {
 	case th.clause.AgeOrder:
-		v.order = uint64(v.msg.arrival)
+		v.order = uint64(v.msg.arrival) + behind*ageBehind
 	case v.attempts == 0:
-		v.order = th.fairTurn(v.msg.sender)
+		v.order = th.fairTurn(v.msg) + behind*turnsBehind
 	default:
 		q.order++
-		v.order = q.order
+		v.order = (uint64(q.sec())+behind*retryBehind)<<20 | q.order&(1<<20-1)
 	}
-	priority := v.msg.priority
-	if th.clause.rated() && v.msg.exempt() {
-		priority = 0 // not behind those that the limit holds up
+	if !th.clause.rated() || !v.msg.exempt() {
+		v.order |= notUrgent
 	}
-	v.order |= uint64(priority) << priorityShift
 	if v.attempts == 0 {
 		th.fresh.push(v)
 	} else {
@@ -75,19 +86,26 @@ func (q *Queue) makeReady(v *vertex) {
 // threads never have one, and are not to pay for it.
 const fairFrom = 4
 
-// fairTurn returns the place of a new message of sender: behind his own ones, but
+// A tagKey has an account in fair queueing: a sender, for each priority of his mail.
+type tagKey struct {
+	sender   word
+	priority uint8
+}
+
+// fairTurn returns the place of a new message: behind the sender's own ones, but
 // not behind all those of somebody who has sent thousands (start-time fair
 // queueing with equal shares).
-func (th *thread) fairTurn(sender word) uint64 {
+func (th *thread) fairTurn(m *message) uint64 {
 	start := th.vtime + uint64(min(len(th.fresh), fairFrom))
 	if len(th.fresh) < fairFrom {
 		return start + 1
 	}
 	if th.tags == nil {
-		th.tags = make(map[word]uint64, 1)
+		th.tags = make(map[tagKey]uint64, 1)
 	}
-	turn := max(start, th.tags[sender]) + 1
-	th.tags[sender] = turn
+	key := tagKey{m.sender, m.priority}
+	turn := max(start, th.tags[key]) + 1
+	th.tags[key] = turn
 	return turn
 }
 
@@ -112,7 +130,7 @@ func (v *vertex) takeOut() {
 // peek returns the vertex whose turn it is: new mail and retries alternate, so that
 // a backlog does not hold up new mail, nor new mail the backlog.
 func (th *thread) peek() *vertex {
-	if len(th.fresh) == 0 || th.turn%4 == 3 && len(th.retry) > 0 && th.fresh[0].order>>priorityShift > 0 {
+	if len(th.fresh) == 0 || th.turn%4 == 3 && len(th.retry) > 0 && th.fresh[0].order >= notUrgent {
 		return th.retry[0]
 	}
 	return th.fresh[0]
@@ -121,8 +139,11 @@ func (th *thread) peek() *vertex {
 // pop takes the vertex that peek has returned.
 func (th *thread) pop(v *vertex) *vertex {
 	th.turn++
-	if v.attempts == 0 {
-		th.vtime = max(th.vtime, v.order&(1<<priorityShift-1))
+	if v.attempts == 0 && !th.clause.AgeOrder {
+		behind := uint64(v.msg.priority) * turnsBehind
+		if turn := v.order &^ notUrgent; turn > behind {
+			th.vtime = max(th.vtime, turn-behind)
+		}
 	}
 	v.takeOut()
 	if len(th.fresh) == 0 {
@@ -144,8 +165,8 @@ func (q *Queue) touch(th *thread) {
 		q.enqueue(th)
 	}
 	th.wake = th.nextTime(now)
-	if th.vertices == 0 && th.bucket.owes(q.now) {
-		th.wake = min(th.wake, th.bucket.even())
+	if th.vertices == 0 && th.account.owes(q.now) {
+		th.wake = min(th.wake, th.account.even())
 	}
 	if th.wake == never {
 		q.wakeups.remove(th)
@@ -153,8 +174,9 @@ func (q *Queue) touch(th *thread) {
 		q.wakeups.set(th)
 	}
 	q.setState(th, th.stateNow(now))
-	if th.vertices == 0 && th.active == 0 && th.until <= now && th.failures == 0 && !th.bucket.owes(q.now) && !th.inRing {
+	if th.vertices == 0 && th.active == 0 && th.until <= now && th.failures == 0 && !th.account.owes(q.now) && !th.inRing {
 		q.stats.threads[th.state]--
+		th.stats.threads[th.state]--
 		th.pool.threads--
 		delete(q.threads, th.key)
 	}
@@ -207,6 +229,8 @@ func (th *thread) stateNow(now sec) threadState {
 func (q *Queue) setState(th *thread, s threadState) {
 	q.stats.threads[th.state]--
 	q.stats.threads[s]++
+	th.stats.threads[th.state]--
+	th.stats.threads[s]++
 	th.state = s
 }
 

@@ -25,6 +25,7 @@ const (
 	OpStatus  = "status"  // answer: Status
 	OpList    = "list"    // items: Entry, selected
 	OpThreads = "threads" // items: Thread, selected
+	OpMetrics = "metrics" // answer: Metrics
 	OpHold    = "hold"    // changes, of the selected recipients; answer: Changed
 	OpRelease = "release"
 	OpRequeue = "requeue" // try now, forgetting back-off
@@ -32,6 +33,7 @@ const (
 	OpDelete  = "delete"
 	OpBounce  = "bounce"
 	OpExpire  = "expire"
+	OpReroute = "reroute" // through the present policy: the router gets them again
 )
 
 // A Request is what a client sends.
@@ -48,6 +50,7 @@ type Answer struct {
 	Thread  *Thread  `json:"thread,omitempty"`
 	Status  *Status  `json:"status,omitempty"`
 	Changed *Changed `json:"changed,omitempty"` // progress, and with Done the result
+	Metrics string   `json:"metrics,omitempty"` // text form of Prometheus
 	Error   string   `json:"error,omitempty"`
 	Done    bool     `json:"done,omitempty"`
 }
@@ -84,6 +87,8 @@ type Recipient struct {
 	Host        string `json:"host"`
 	Attempts    int    `json:"attempts"`
 	NextTry     int64  `json:"next_try,omitempty"` // 0: as soon as possible
+	Warning     int64  `json:"warning,omitempty"`  // when the sender is told of the delay
+	Expires     int64  `json:"expires,omitempty"`  // when it goes back to the sender
 	State       string `json:"state"`              // ready, waiting, running, settling, held
 }
 
