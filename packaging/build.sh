@@ -101,6 +101,13 @@ manuals() {
 documents() {
 	mkdir -p "$work/build/docs"
 	cp "$work"/docs/*.md "$work/build/docs/"
+	gzip -9 -n >"$work/build/changelog.gz" <<-END
+		zmailer ($VERSION-1) unstable; urgency=medium
+
+		  * Commit $commit.
+
+		 -- $MAINTAINER  $(git log -1 --date=rfc-local --format=%cd "$commit" | sed 's/ [+-][0-9]*$/ +0000/')
+	END
 	cp "$work/agents/PROTOCOL.md" "$work/shellcfg/LANGUAGE.md" "$work/spool/FORMAT.md" "$work/build/docs/"
 }
 
@@ -132,5 +139,5 @@ for ARCH in $arches; do
 	done
 done
 cd "$out"
-sha256sum -- *"$VERSION"*[!s] >SHA256SUMS
+sha256sum -- *"$VERSION"* >SHA256SUMS
 cat SHA256SUMS
