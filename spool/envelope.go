@@ -7,16 +7,19 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"zmailer/spool/rfc5322"
 )
 
 // An Envelope is the head of a message file: what the submitter said about the
 // message, apart from the message itself. Addresses are in the form of
 // rfc5322.Address.String. FORMAT.md lists the keywords.
 type Envelope struct {
-	External bool   // came from outside: none of the rights of a local user
-	ErrorMsg bool   // a report: never answered by another report
-	HasFrom  bool   // a sender was given; without one the router takes the owner of the file
-	From     string // "" is the null sender when HasFrom is set
+	External   bool   // came from outside: none of the rights of a local user
+	Submission bool   // from one of our users: the router completes its header
+	ErrorMsg   bool   // a report: never answered by another report
+	HasFrom    bool   // a sender was given; without one the router takes the owner of the file
+	From       string // "" is the null sender when HasFrom is set
 
 	To []Recipient // empty: the router takes the recipients from the header
 
@@ -42,6 +45,8 @@ type Envelope struct {
 	Priority  string // bulk, junk or high; empty is normal
 	Comment   string // for people, ignored by programs
 	Owner     string // uid of the submitter, in a copy that the router made of his file
+
+	Header []string // header fields, each in one line, that the router puts on top
 }
 
 // A Recipient is one recipient of an envelope with its RFC 3461 parameters.
@@ -55,6 +60,7 @@ type Recipient struct {
 const (
 	MaxEnvelopeLine = 64 << 10
 	MaxRecipients   = 200_000
+	MaxAddedFields  = 100 // header lines
 )
 
 // EnvEnd is the line that ends the envelope.
@@ -77,6 +83,7 @@ var errControlChar = errors.New("control character in value")
 func (e *Envelope) Append(b []byte) ([]byte, error) {
 	w := envWriter{b: b}
 	w.flag("external", e.External)
+	w.flag("submission", e.Submission)
 	w.flag("errormsg", e.ErrorMsg)
 	w.value("rcvdfrom", e.RcvdFrom)
 	w.value("with", e.With)
@@ -96,6 +103,16 @@ func (e *Envelope) Append(b []byte) ([]byte, error) {
 	w.value("owner", e.Owner)
 	w.value("envid", e.EnvID)
 	w.value("notaryret", e.Ret)
+	if len(e.Header) > MaxAddedFields {
+		w.err = errors.Join(w.err, fmt.Errorf("header: %d fields", len(e.Header)))
+	}
+	for _, f := range e.Header {
+		if err := checkAdded(f); err != nil {
+			w.err = errors.Join(w.err, err)
+			continue
+		}
+		w.line("header", f)
+	}
 	if e.HasFrom {
 		w.line("from", "<"+e.From+">")
 	}
@@ -229,6 +246,10 @@ func (p *envParser) line(line string) error {
 	switch keyword {
 	case "external":
 		e.External = true
+	case "submission":
+		e.Submission = true
+	case "header":
+		return p.header(v)
 	case "errormsg":
 		e.ErrorMsg = true
 	case "smtputf8":
@@ -300,6 +321,26 @@ func (p *envParser) todsn(v string) error {
 		default:
 			return fmt.Errorf("unknown recipient parameter %.40q", key)
 		}
+	}
+	return nil
+}
+
+func (p *envParser) header(v string) error {
+	if len(p.env.Header) >= MaxAddedFields {
+		return fmt.Errorf("more than %d header lines", MaxAddedFields)
+	}
+	if err := checkAdded(v); err != nil {
+		return err
+	}
+	p.env.Header = append(p.env.Header, v)
+	return nil
+}
+
+// checkAdded tells what keeps a line from being a header field, "Name: text".
+func checkAdded(v string) error {
+	name, _, ok := strings.Cut(v, ":")
+	if !ok || !rfc5322.ValidFieldName(name) {
+		return fmt.Errorf("header %.40q: not a field", v)
 	}
 	return nil
 }

@@ -101,7 +101,7 @@ func TestAbortLeavesNothing(t *testing.T) {
 
 func TestEnvelopeRefusesInjection(t *testing.T) {
 	for _, bad := range []string{"a\nto <x>", "a\rb", "a\x00b", "a\x7f"} {
-		for _, env := range []Envelope{{HasFrom: true, From: bad}, {To: []Recipient{{Addr: bad}}}, {FullName: bad}, {EnvID: bad},
+		for _, env := range []Envelope{{HasFrom: true, From: bad}, {To: []Recipient{{Addr: bad}}}, {FullName: bad}, {EnvID: bad}, {Header: []string{"X: " + bad}}, {Header: []string{bad + ": x"}},
 			{To: []Recipient{{Addr: "x", ORcpt: bad}}}} {
 			if b, err := env.Append(nil); err == nil {
 				t.Errorf("%q was written as %q", bad, b)
@@ -113,6 +113,7 @@ func TestEnvelopeRefusesInjection(t *testing.T) {
 var badEnvelopes = []string{
 	"", "from <a>\n", "frobnicate x\nenv-end\n", "to\nenv-end\n", "to <>\nenv-end\n", "todsn NOTIFY=NEVER\nenv-end\n",
 	"todsn NOTIFY=NEVER\ntodsn NOTIFY=NEVER\nto x\nenv-end\n", "todsn FOO=1\nto x\nenv-end\n",
+	"header\nenv-end\n", "header no field\nenv-end\n", strings.Repeat("header A: b\n", MaxAddedFields+1) + "env-end\n",
 	"comment " + strings.Repeat("x", MaxEnvelopeLine+10) + "\nenv-end\n",
 }
 

@@ -22,6 +22,7 @@ func (w *worker) adopt(m *spool.Message, dir string) (*spool.Message, error) {
 	env.Owner = strconv.Itoa(m.Owner)
 	env.ErrorMsg = false
 	env.RcvdFrom, env.With, env.Via, env.For = "", "", "", ""
+	env.Header = nil
 	env.AuthUser, env.Client, env.Helo, env.TLS = "", "", "", ""
 	head, err := env.Append(nil)
 	if err != nil {

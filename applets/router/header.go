@@ -68,19 +68,39 @@ func appendHeader(b []byte, h rfc5322.Header) []byte {
 func (w *worker) complete(m *message) rfc5322.Header {
 	h := make(rfc5322.Header, 0, len(m.fields)+8)
 	h = append(h, w.received(m))
+	for _, line := range m.Env.Header {
+		h = append(h, addedField(line))
+	}
 	if !m.Env.External {
 		h = w.localTrace(m, h)
 	}
 	for _, f := range m.fields {
-		if f.Is("Bcc") || f.Is("Resent-Bcc") || f.Is("Return-Path") {
+		if f.Is("Bcc") || f.Is("Resent-Bcc") || f.Is("Return-Path") || w.forgedResults(f) {
 			continue
 		}
 		h = append(h, f)
 	}
-	if !m.Env.External {
+	if !m.Env.External || m.Env.Submission {
 		h = w.submitted(m, h)
 	}
 	return h
+}
+
+// addedField makes a field of a header line of the envelope.
+func addedField(line string) rfc5322.Field {
+	name, body, _ := strings.Cut(line, ":")
+	return rfc5322.Field{Raw: []byte(rfc5322.FoldText(name, body))}
+}
+
+// forgedResults tells an Authentication-Results field in our name. Ours stand in
+// the envelope; readers believe whatever bears the name: RFC 8601 §5.
+func (w *worker) forgedResults(f rfc5322.Field) bool {
+	if !f.Is("Authentication-Results") {
+		return false
+	}
+	id := rfc5322.ResultsBy(f.Unfolded())
+	conf := w.r.policy.Conf()
+	return rfc5322.EqualDomain(id, conf.Hostname) || rfc5322.EqualDomain(id, conf.MyDomain)
 }
 
 // received is the trace field of this host (RFC 5321 §4.4).

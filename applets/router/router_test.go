@@ -242,6 +242,26 @@ func normal(s string, c *spool.Control) string {
 	return strings.ReplaceAll(s, fmt.Sprintf("userid %d", os.Getuid()), "userid UID")
 }
 
+// TestAddedHeader checks what the server that took a message adds to it, and that
+// results in our name are believed from nobody else.
+func TestAddedHeader(t *testing.T) {
+	st := newSite(t, nil)
+	env := to("joe@example.org")
+	env.Submission = true
+	env.Header = []string{"Authentication-Results: mail.example.org; spf=pass"}
+	c := st.control(env, "Authentication-Results: (x) MAIL.example.org; dkim=pass\nAuthentication-Results: other.example; dkim=pass\nSubject: x\n\nx\n")
+	h := string(c.Groups[0].Header)
+	ours := strings.Index(h, "\nAuthentication-Results: mail.example.org; spf=pass\n")
+	if ours < 0 || ours > strings.Index(h, "\nSubject") || !strings.Contains(h, "other.example") || strings.Contains(h, "MAIL.example.org") {
+		t.Errorf("got\n%s", h)
+	}
+	for _, name := range []string{"Message-ID", "Date", "From"} {
+		if !strings.Contains(h, "\n"+name+": ") {
+			t.Errorf("no %s in\n%s", name, h)
+		}
+	}
+}
+
 func TestHeaderRecipients(t *testing.T) {
 	st := newSite(t, nil)
 	c := st.control(&spool.Envelope{HasFrom: true, From: "joe"}, "To: Ann <ann>, x@remote.example\nCc: joe\nBcc: y@remote.example\n\n")
