@@ -120,7 +120,11 @@ func newConf(path string, vars map[string]string) (*Conf, error) {
 		c.Hostname = name
 	}
 	c.MyDomain = c.or("MYDOMAIN", c.Hostname)
-	for name, v := range map[string]string{"HOSTNAME": c.Hostname, "MYDOMAIN": c.MyDomain} {
+	for _, name := range []string{"HOSTNAME", "MYDOMAIN"} {
+		v := c.Hostname
+		if name == "MYDOMAIN" {
+			v = c.MyDomain
+		}
 		if strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`<>@"()\`, r) }) {
 			return nil, fmt.Errorf("%s: %s=%q: not a domain name", path, name, v)
 		}
