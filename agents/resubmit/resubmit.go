@@ -39,7 +39,7 @@ func (r *Resubmitter) Group(ctx context.Context, d *protocol.Delivery, g *spool.
 	env.To, env.For = nil, ""
 	for i := range g.Rcpts {
 		rcpt := &g.Rcpts[i]
-		env.To = append(env.To, spool.Recipient{Addr: address(rcpt), Notify: rcpt.Notify, ORcpt: rcpt.ORcpt})
+		env.To = append(env.To, spool.Recipient{Addr: Address(rcpt), Notify: rcpt.Notify, ORcpt: rcpt.ORcpt})
 	}
 	if env.Owner == "" {
 		env.Owner = d.Control.Attr.Owner
@@ -79,9 +79,9 @@ func (r *Resubmitter) All(ctx context.Context, d *protocol.Delivery) {
 	}
 }
 
-// address is the recipient for the router. The user part alone is not enough
+// Address is the recipient for the router. The user part alone is not enough
 // where the channel keeps the domain in the host.
-func address(r *spool.Rcpt) string {
+func Address(r *spool.Rcpt) string {
 	if o, err := rfc5322.ParseORCPT(r.ORcpt); err == nil && (o.Type == "rfc822" || o.Type == "utf-8") {
 		if a, err := rfc5322.ParseAddress(r.User); err != nil || a.Domain == "" {
 			return o.Addr

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,6 +36,7 @@ type options struct {
 // Command is mailq as a program.
 func Command() *cobra.Command {
 	var o options
+	var sel *queuesock.SelectFlags
 	cmd := &cobra.Command{
 		Use:   "mailq [-s | -ss | -Q] [-v] [-w] [--json] [-c channel] [-h host] [id...]",
 		Short: "Show the mail queue",
@@ -54,7 +54,9 @@ members of the group zmailer see all.
 Exit status of -s and -ss: 0 all is well, 1 something needs attention, 2 mail
 does not flow. Others: 0, also when the queue is empty.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.sel.IDs = args
+			if err := sel.Finish(args); err != nil {
+				return err
+			}
 			return run(cmd.Context(), &o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -63,14 +65,9 @@ does not flow. Others: 0, also when the queue is empty.`,
 	f.CountVarP(&o.status, "status", "s", "status report; -ss: without the list")
 	f.BoolVarP(&o.threads, "threads", "Q", false, "list destinations")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "say more of each message")
-	f.BoolVarP(&o.watch, "watch", "w", false, "show the status again every two seconds")
+	f.BoolVarP(&o.watch, "watch", "w", false, "show the status again every two seconds, with rates")
 	f.BoolVar(&o.json, "json", false, "print JSON, an object a line")
-	f.StringVarP(&o.sel.Channel, "channel", "c", "", "only this channel (* and ? match)")
-	f.StringVarP(&o.sel.Host, "host", "h", "", "only this host")
-	f.StringVar(&o.sel.Sender, "sender", "", "only mail of this sender; <> is the null sender")
-	f.StringVar(&o.sel.Recipient, "recipient", "", "only this recipient")
-	f.StringVar(&o.sel.Domain, "domain", "", "only recipients in this domain")
-	f.StringVar(&o.sel.Reason, "reason", "", "only recipients whose last problem contains this")
+	sel = queuesock.AddSelectFlags(f, &o.sel, true)
 	return cmd
 }
 
@@ -86,14 +83,6 @@ type viewer struct {
 }
 
 func run(ctx context.Context, o *options, out, errOut io.Writer) error {
-	for _, id := range o.sel.IDs {
-		if _, err := spool.ParseID(strings.ToUpper(id)); err != nil {
-			return proc.Exit(proc.Usage, "%w", err)
-		}
-	}
-	for i := range o.sel.IDs {
-		o.sel.IDs[i] = strings.ToUpper(o.sel.IDs[i])
-	}
 	conf, err := shellcfg.LoadConf(shellcfg.ConfPath())
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
@@ -128,29 +117,6 @@ func (v *viewer) show() error {
 		err = proc.Silent(int(level))
 	}
 	return err
-}
-
-// watchStatus shows the status until the program is interrupted.
-func (v *viewer) watchStatus() error {
-	tick := time.NewTicker(2 * time.Second)
-	defer tick.Stop()
-	for {
-		v.now = time.Now()
-		if !v.json {
-			v.out.WriteString("\x1b[H\x1b[2J") // clear the screen
-		}
-		if _, err := v.showHealth(); err != nil {
-			return err
-		}
-		if err := v.out.Flush(); err != nil {
-			return err
-		}
-		select {
-		case <-v.ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
 }
 
 // ask asks the scheduler.

@@ -12,8 +12,12 @@ import (
 // showHealth prints the status report.
 func (v *viewer) showHealth() (level, error) {
 	h := v.examine()
+	return h.worst, v.report(h)
+}
+
+func (v *viewer) report(h *Health) error {
 	if v.json {
-		return h.worst, v.printJSON(h)
+		return v.printJSON(h)
 	}
 	v.printDaemons(h)
 	for i := range h.Dirs {
@@ -29,7 +33,7 @@ func (v *viewer) showHealth() (level, error) {
 	if len(h.Problems) == 0 {
 		v.out.WriteString("all is well\n")
 	}
-	return h.worst, nil
+	return nil
 }
 
 func (v *viewer) printDaemons(h *Health) {

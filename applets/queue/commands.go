@@ -1,7 +1,7 @@
 // Package queue holds the commands that change the queue or show a message of it:
-// zmailer hold, release, requeue, flush, delete, bounce, expire, show. The first
-// seven act on a selection and are carried out by the scheduler, since nobody else
-// may write control files.
+// zmailer hold, release, requeue, flush, delete, bounce, expire, reroute; show,
+// trace, forecast. The former act on a selection and are carried out by the
+// scheduler, since nobody else may write control files; the latter only look.
 package queue
 
 import (
@@ -12,13 +12,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"zmailer/applets/mailq"
 	"zmailer/applets/scheduler/queuesock"
 	"zmailer/shellcfg"
 	"zmailer/spool"
@@ -44,13 +43,12 @@ func Commands() []*cobra.Command {
 	for _, v := range verbs {
 		cmds = append(cmds, changeCommand(v.op, v.use, v.short, v.done))
 	}
-	return append(cmds, showCommand())
+	return append(cmds, rerouteCommand(), showCommand(), traceCommand(), forecastCommand(), mailq.MetricsCommand())
 }
 
 type options struct {
 	sel              queuesock.Selection
-	older, younger   string
-	larger, smaller  string
+	flags            *queuesock.SelectFlags
 	dryRun, yes, out bool // out: JSON
 	text             string
 }
@@ -68,37 +66,38 @@ names. At a terminal the number of recipients is shown first and a yes is wanted
   zmailer ` + use + ` CR8H6M22HBRX5RRA
   zmailer ` + use + ` --host 'mx.example.net' --older 2d --dry-run`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.sel.IDs = args
+			if err := o.complete(op, args); err != nil {
+				return err
+			}
 			return change(cmd, o, op, done)
 		},
 	}
-	f := cmd.Flags()
-	f.StringVar(&o.sel.Sender, "sender", "", "sender; <> is the null sender")
-	f.StringVar(&o.sel.Recipient, "recipient", "", "address of the recipient")
-	f.StringVar(&o.sel.Domain, "domain", "", "domain of the recipient's address")
-	f.StringVar(&o.sel.Channel, "channel", "", "channel")
-	f.StringVar(&o.sel.Host, "host", "", "host")
-	f.StringVar(&o.sel.Reason, "reason", "", "part of the last reply")
-	f.StringVar(&o.sel.Status, "status", "", "status of the last reply, such as 4.4.*")
-	f.StringVar(&o.sel.State, "state", "", "ready, waiting, running or held")
-	f.StringVar(&o.older, "older", "", "age at least, such as 90m or 2d")
-	f.StringVar(&o.younger, "younger", "", "age at most")
-	f.StringVar(&o.larger, "larger", "", "size at least, such as 500k or 10M")
-	f.StringVar(&o.smaller, "smaller", "", "size at most")
-	f.BoolVar(&o.sel.All, "all", false, "everything, when no criterion is given")
-	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "say what would be done, and do nothing")
-	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	f.BoolVar(&o.out, "json", false, "print JSON")
+	addChangeFlags(cmd, o)
+	if op == queuesock.OpFlush {
+		cmd.Use = use + " [ID... | HOST | @DOMAIN | '#CHANNEL/HOST'] [selection]"
+		cmd.Long += `
+
+As with the SMTP command ETRN a host can be named, with @ the domain and all below
+it, with # a destination as mailq -Q shows it:
+
+  zmailer flush @example.net`
+	}
 	if op == queuesock.OpBounce {
-		f.StringVar(&o.text, "text", "", "reason given to the senders")
+		cmd.Flags().StringVar(&o.text, "text", "", "reason given to the senders")
 	}
 	return cmd
 }
 
+func addChangeFlags(cmd *cobra.Command, o *options) {
+	f := cmd.Flags()
+	o.flags = queuesock.AddSelectFlags(f, &o.sel, false)
+	f.BoolVar(&o.sel.All, "all", false, "everything, when no criterion is given")
+	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "say what would be done, and do nothing")
+	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	f.BoolVar(&o.out, "json", false, "print JSON")
+}
+
 func change(cmd *cobra.Command, o *options, op, done string) error {
-	if err := o.complete(); err != nil {
-		return err
-	}
 	s, err := openSpool()
 	if err != nil {
 		return err
@@ -141,68 +140,18 @@ func (o *options) report(out io.Writer, c *queuesock.Changed, done string) error
 	return nil
 }
 
-// complete checks the options and makes the selection of them.
-func (o *options) complete() (err error) {
-	for i, id := range o.sel.IDs {
-		if o.sel.IDs[i], err = parseID(id); err != nil {
-			return err
-		}
+// complete makes the selection of the options and arguments.
+func (o *options) complete(op string, args []string) error {
+	if op == queuesock.OpFlush && len(args) == 1 && queuesock.IsEtrn(args[0]) {
+		o.sel.Etrn, args = args[0], nil
 	}
-	for _, f := range []struct {
-		name, v string
-		dst     *int64
-		parse   func(string) (int64, error)
-	}{
-		{"older", o.older, &o.sel.MinAge, parseAge}, {"younger", o.younger, &o.sel.MaxAge, parseAge},
-		{"larger", o.larger, &o.sel.MinSize, parseSize}, {"smaller", o.smaller, &o.sel.MaxSize, parseSize},
-	} {
-		if f.v == "" {
-			continue
-		}
-		if *f.dst, err = f.parse(f.v); err != nil {
-			return proc.Exit(proc.Usage, "--%s %s: %w", f.name, f.v, err)
-		}
+	if err := o.flags.Finish(args); err != nil {
+		return err
 	}
 	if o.sel.Empty() && !o.sel.All {
 		return proc.Exit(proc.Usage, "%w", queuesock.ErrEmpty)
 	}
 	return nil
-}
-
-func parseID(s string) (string, error) {
-	id, err := spool.ParseID(strings.ToUpper(s))
-	if err != nil {
-		return "", proc.Exit(proc.Usage, "%w", err)
-	}
-	return string(id), nil
-}
-
-// parseAge reads a time such as 90m, 36h or 2d, in seconds.
-func parseAge(s string) (int64, error) {
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		if err != nil {
-			return 0, errors.New("want a time such as 90m, 36h or 2d")
-		}
-		return int64(n) * 24 * 60 * 60, nil
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d < time.Second {
-		return 0, errors.New("want a time such as 90m, 36h or 2d")
-	}
-	return int64(d / time.Second), nil
-}
-
-// parseSize reads a number of bytes, with k, M or G.
-func parseSize(s string) (int64, error) {
-	digits := strings.TrimRight(s, "kKMG")
-	n, err := strconv.ParseUint(digits, 10, 32)
-	shift := map[string]uint{"": 0, "k": 10, "K": 10, "M": 20, "G": 30}
-	by, ok := shift[s[len(digits):]]
-	if err != nil || !ok || n == 0 {
-		return 0, errors.New("want a size such as 4000, 500k or 10M")
-	}
-	return int64(n) << by, nil
 }
 
 func openSpool() (*spool.Spool, error) {

@@ -35,11 +35,11 @@ func showCommand() *cobra.Command {
 			}
 			out := bufio.NewWriter(cmd.OutOrStdout())
 			for _, arg := range args {
-				id, err := parseID(arg)
+				id, err := queuesock.ParseID(arg)
 				if err != nil {
 					return err
 				}
-				if err := show(cmd.Context(), s, spool.ID(id), out, asJSON, body); err != nil {
+				if err := show(cmd.Context(), s, id, out, asJSON, body); err != nil {
 					return err
 				}
 			}

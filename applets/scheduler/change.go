@@ -137,7 +137,7 @@ func (c *client) selected(s *seen, sel *queuesock.Selection) (ns []int, all bool
 			}
 		}
 		slices.Sort(ns)
-		return ns, sel.Channel == "" && sel.Host == "" && sel.State == "", nil
+		return ns, sel.Channel == "" && sel.Host == "" && sel.Etrn == "" && sel.State == "", nil
 	}
 	e, err := c.entry(s, sel)
 	if err != nil || e == nil {

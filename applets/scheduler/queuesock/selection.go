@@ -16,6 +16,7 @@ type Selection struct {
 	Domain    string   `json:"domain,omitempty"`    // of the recipient's address
 	Channel   string   `json:"channel,omitempty"`
 	Host      string   `json:"host,omitempty"`
+	Etrn      string   `json:"etrn,omitempty"`   // name of RFC 1985, see etrn
 	Reason    string   `json:"reason,omitempty"` // part of the last reply
 	Status    string   `json:"status,omitempty"` // enhanced status code: "4.4.*"
 	State     string   `json:"state,omitempty"`  // held, waiting, ...
@@ -30,7 +31,7 @@ var ErrEmpty = errors.New("nothing is selected: give an id or a criterion, or --
 
 // Empty says that no criterion is given.
 func (s *Selection) Empty() bool {
-	return len(s.IDs) == 0 && s.Sender == "" && s.Recipient == "" && s.Domain == "" && s.Channel == "" && s.Host == "" &&
+	return len(s.IDs) == 0 && s.Sender == "" && s.Recipient == "" && s.Domain == "" && s.Channel == "" && s.Host == "" && s.Etrn == "" &&
 		s.Reason == "" && s.Status == "" && s.State == "" && s.MinAge == 0 && s.MaxAge == 0 && s.MinSize == 0 && s.MaxSize == 0
 }
 
@@ -62,8 +63,24 @@ func (s *Selection) hasID(id string) bool {
 
 // Thread says whether recipients of channel and host may match.
 func (s *Selection) Thread(channel, host string) bool {
-	return (s.Channel == "" || Match(s.Channel, channel)) && (s.Host == "" || Match(s.Host, host))
+	return (s.Channel == "" || Match(s.Channel, channel)) && (s.Host == "" || Match(s.Host, host)) &&
+		(s.Etrn == "" || etrn(s.Etrn, channel, host))
 }
+
+// etrn matches a name as the command ETRN takes it, RFC 1985 §5: a host, with "@"
+// the host and all below it, with "#" a queue: here a thread, channel/host.
+func etrn(name, channel, host string) bool {
+	switch {
+	case strings.HasPrefix(name, "#"):
+		return Match(name[1:], channel+"/"+host)
+	case strings.HasPrefix(name, "@"):
+		return strings.EqualFold(name[1:], host) || Match("*."+name[1:], host)
+	}
+	return strings.EqualFold(name, host)
+}
+
+// IsEtrn says whether s is meant as a name for ETRN and not as an id.
+func IsEtrn(s string) bool { return strings.ContainsAny(s, ".@#") }
 
 // Recip says whether a recipient matches.
 func (s *Selection) Recip(r *Recipient) bool {
