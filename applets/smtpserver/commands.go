@@ -24,11 +24,16 @@ func (c *config) commands() map[string]shell.Command {
 		"passwords": c.declare(c.passwordFile),
 		"limit":     c.declare(c.limit),
 		"ask":       c.declare(c.ask),
+		"verify":    c.declare(c.verify),
 
 		"reject":    decide(func(v *verdict, args []string) error { v.refusal = parseReply(5, args); return nil }),
 		"defer":     decide(func(v *verdict, args []string) error { v.refusal = parseReply(4, args); return nil }),
 		"relay":     decide(func(v *verdict, args []string) error { v.relay = true; return noArgs(args) }),
 		"client_in": clientIn,
+
+		"add_header": addHeader,
+		"header":     headerCommand,
+		"filter":     filter,
 	}
 }
 

@@ -66,7 +66,7 @@ func defaultLimits() limits {
 }
 
 // hooks tells which functions the policy defines.
-type hooks struct{ connect, helo, mail, rcpt, data bool }
+type hooks struct{ connect, helo, mail, rcpt, data, message bool }
 
 // asks tells which questions are put to the router.
 type asks struct{ mail, rcpt, vrfy, expn bool }
@@ -81,6 +81,7 @@ type config struct {
 	prog    *shell.Program
 	hooks   hooks
 	asks    asks
+	checks  checks
 
 	passwords *passwordFile // nil: nobody can log in
 
@@ -122,7 +123,7 @@ func runConfig(ctx context.Context, conf *shellcfg.Conf, log *slog.Logger, file 
 	c.prog = prog
 	c.hooks = hooks{
 		connect: prog.HasFunc("smtp_connect"), helo: prog.HasFunc("smtp_helo"), mail: prog.HasFunc("smtp_mail"),
-		rcpt: prog.HasFunc("smtp_rcpt"), data: prog.HasFunc("smtp_data"),
+		rcpt: prog.HasFunc("smtp_rcpt"), data: prog.HasFunc("smtp_data"), message: prog.HasFunc("smtp_message"),
 	}
 	if len(c.listens) == 0 {
 		for _, addr := range strings.FieldsFunc(conf.SMTPListen, func(r rune) bool { return r == ' ' || r == ',' }) {

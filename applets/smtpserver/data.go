@@ -48,13 +48,18 @@ func (s *session) beginData() *smtp.SMTPError {
 			return e
 		}
 	}
+	s.mail.begun = time.Now()
+	if s.inspects() {
+		s.mail.held = newHeld(s.srv.spool)
+		s.mail.body = body{w: s.mail.held, limit: s.cfg.limits.size}
+		return nil
+	}
 	sub, err := s.srv.spool.SubmitAs(s.mail.id, s.envelope())
 	if err != nil {
 		return s.storageError("begin", err)
 	}
 	s.mail.sub = sub
 	s.mail.body = body{w: sub, limit: s.cfg.limits.size}
-	s.mail.begun = time.Now()
 	return nil
 }
 
@@ -72,21 +77,23 @@ func (s *session) storageError(action string, err error) *smtp.SMTPError {
 func (s *session) envelope() *spool.Envelope {
 	m := &s.mail
 	env := &spool.Envelope{
-		External:  s.local == nil,
-		HasFrom:   true,
-		From:      m.from.String(),
-		To:        m.rcpts,
-		EnvID:     rfc5322.EncodeXtext(m.opts.EnvelopeID),
-		Ret:       string(m.opts.Return),
-		RcvdFrom:  s.receivedFrom(),
-		With:      s.protocol(),
-		BodyType:  string(m.opts.Body),
-		SMTPUTF8:  m.opts.UTF8,
-		AuthUser:  s.authUser,
-		Client:    s.clientText,
-		Helo:      heloText(s.helo),
-		TLS:       s.tlsText,
-		LoginName: s.loginName(),
+		External:   s.local == nil,
+		Submission: s.role == roleSubmission || s.authUser != "",
+		Header:     m.fields,
+		HasFrom:    true,
+		From:       m.from.String(),
+		To:         m.rcpts,
+		EnvID:      rfc5322.EncodeXtext(m.opts.EnvelopeID),
+		Ret:        string(m.opts.Return),
+		RcvdFrom:   s.receivedFrom(),
+		With:       s.protocol(),
+		BodyType:   string(m.opts.Body),
+		SMTPUTF8:   m.opts.UTF8,
+		AuthUser:   s.authUser,
+		Client:     s.clientText,
+		Helo:       heloText(s.helo),
+		TLS:        s.tlsText,
+		LoginName:  s.loginName(),
 	}
 	if len(m.rcpts) == 1 {
 		env.For = m.rcpts[0].Addr
@@ -161,6 +168,14 @@ func (s *session) commit() *smtp.SMTPError {
 	m := &s.mail
 	if e := s.fault(m.body.fault); e != nil {
 		return e
+	}
+	if m.held != nil {
+		if e := s.inspect(); e != nil {
+			return e
+		}
+		if err := s.store(); err != nil {
+			return s.storageError("store", err)
+		}
 	}
 	// A message that has come whole is kept even if the server is told to stop.
 	err := m.sub.Commit(context.WithoutCancel(s.ctx))
@@ -251,10 +266,7 @@ func (s *session) chunkCommand(arg string) error {
 // that are still under way are refused and not taken for another message.
 func (s *session) breakMail() {
 	s.mail.broken = true
-	if s.mail.sub != nil {
-		s.mail.sub.Abort()
-		s.mail.sub = nil
-	}
+	s.mail.drop()
 }
 
 // refuseChunk reads a chunk that nobody wants. The last one of a message ends the

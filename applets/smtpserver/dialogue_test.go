@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"zmailer/shellcfg/resolver"
 )
 
 // logBuffer is a log that several goroutines write to.
@@ -35,6 +37,7 @@ func (l *logBuffer) String() string {
 // TestDialogues plays the files testdata/*.txt. Each line of a file is one of
 //
 //	CONF: line        of smtpserver.conf, at the beginning of the file
+//	DNS: line         of what the DNS says, a line of resolver.NewFake
 //	C: text           the client sends the line
 //	R: "text"         the client sends just this, a Go string
 //	X: n "text"       the client sends the string n times
@@ -76,13 +79,24 @@ func play(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 	var config strings.Builder
+	var names []string
 	lines := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
 	for _, line := range lines {
 		if text, ok := strings.CutPrefix(line, "CONF: "); ok {
 			config.WriteString(text + "\n")
 		}
+		if text, ok := strings.CutPrefix(line, "DNS: "); ok {
+			names = append(names, text)
+		}
 	}
 	p := &player{t: t, ts: start(t, config.String())}
+	if names != nil {
+		d, err := resolver.NewFake(names...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.ts.server.names = d
+	}
 	p.conn = p.ts.dial()
 	p.r = bufio.NewReader(p.conn)
 	for i, line := range lines {
@@ -99,7 +113,7 @@ func (p *player) fatalf(format string, args ...any) {
 func (p *player) step(line string) {
 	word, arg, _ := strings.Cut(line, " ")
 	switch word {
-	case "", "#", "CONF:":
+	case "", "#", "CONF:", "DNS:":
 	case "C:":
 		p.send(arg + "\r\n")
 	case "R:":

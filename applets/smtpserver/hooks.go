@@ -23,7 +23,7 @@ func decide(f func(v *verdict, args []string) error) shell.Command {
 	return func(call *shell.Call) int {
 		s, ok := call.Host.(*session)
 		if !ok {
-			return call.Fail(fmt.Errorf("%s: belongs into a function smtp_connect, smtp_helo, smtp_mail, smtp_rcpt or smtp_data", call.Name))
+			return call.Fail(fmt.Errorf("%s: belongs into a function smtp_connect, smtp_helo, smtp_mail, smtp_rcpt, smtp_data or smtp_message", call.Name))
 		}
 		if err := f(&s.verdict, call.Args); err != nil {
 			return call.Fail(fmt.Errorf("%s: %w", call.Name, err))
@@ -97,5 +97,11 @@ func (s *session) setHookVars() {
 	set("sender", s.mail.from.String())
 	set("recipient", "")
 	set("nrcpt", strconv.Itoa(len(s.mail.rcpts)))
-	set("size", strconv.FormatInt(s.mail.opts.Size, 10))
+	set("size", strconv.FormatInt(max(s.mail.opts.Size, s.mail.body.size), 10))
+	set("spf", string(s.mail.auth.SPF.Value))
+	dkim, domains := dkimText(s.mail.auth.DKIM)
+	set("dkim", dkim)
+	set("dkim_domains", domains)
+	set("dmarc", string(s.mail.auth.DMARC.Value))
+	set("dmarc_policy", s.mail.auth.DMARC.Policy)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"zmailer/applets/smtpserver/mailauth"
 	"zmailer/spool"
 	"zmailer/spool/rfc5322"
 )
@@ -24,6 +25,10 @@ type transaction struct {
 	begun   time.Time // of the message itself
 	reading *body     // the message that is being read
 	sub     *spool.Submission
+	held    *held // instead of sub, while the message is looked at
+	header  rfc5322.Header
+	auth    mailauth.Results
+	fields  []string // header fields to add
 	body    body
 	chunks  bool // BDAT has begun
 	broken  bool // a chunk was refused, and with it the message
@@ -31,12 +36,22 @@ type transaction struct {
 
 // reset forgets the transaction.
 func (s *session) reset() {
-	if s.mail.sub != nil {
-		s.mail.sub.Abort()
-	}
+	s.mail.drop()
 	s.mail = transaction{rcpts: s.mail.rcpts[:0]}
 	if cap(s.mail.rcpts) > keepRcpts {
 		s.mail.rcpts = nil
+	}
+}
+
+// drop gives up what has come of the message.
+func (m *transaction) drop() {
+	if m.sub != nil {
+		m.sub.Abort()
+		m.sub = nil
+	}
+	if m.held != nil {
+		m.held.close()
+		m.held = nil
 	}
 }
 

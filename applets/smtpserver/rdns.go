@@ -16,7 +16,7 @@ const lookupTime = 3 * time.Second
 // maxNames is how many names of one address are verified.
 const maxNames = 4
 
-// A dns is what is asked about clients.
+// A dns is what is asked for the name of a client.
 type dns interface {
 	PTR(ctx context.Context, addr netip.Addr) ([]string, error)
 	Addrs(ctx context.Context, host string) ([]netip.Addr, error)
@@ -79,4 +79,45 @@ func verifiedName(ctx context.Context, d dns, ip netip.Addr) string {
 		}
 	}
 	return "unknown"
+}
+
+// noDNS never has an answer.
+type noDNS struct{}
+
+var _ resolver.Resolver = noDNS{}
+
+func (noDNS) fail(name string, t resolver.Type) error {
+	return &resolver.Error{Status: resolver.TempFail, Name: name, Type: t, Reason: "there is no DNS"}
+}
+
+func (d noDNS) Query(_ context.Context, name string, t resolver.Type) (*resolver.Answer, error) {
+	return nil, d.fail(name, t)
+}
+
+func (d noDNS) Host(_ context.Context, host string) (*resolver.Answer, error) {
+	return nil, d.fail(host, resolver.TypeHost)
+}
+
+func (d noDNS) MX(_ context.Context, domain string) ([]resolver.MX, error) {
+	return nil, d.fail(domain, resolver.TypeMX)
+}
+
+func (d noDNS) Addrs(_ context.Context, host string) ([]netip.Addr, error) {
+	return nil, d.fail(host, resolver.TypeHost)
+}
+
+func (d noDNS) PTR(_ context.Context, addr netip.Addr) ([]string, error) {
+	return nil, d.fail(addr.String(), resolver.TypePTR)
+}
+
+func (d noDNS) TXT(_ context.Context, name string) ([]string, error) {
+	return nil, d.fail(name, resolver.TypeTXT)
+}
+
+func (d noDNS) TLSA(_ context.Context, name string) ([]resolver.TLSA, error) {
+	return nil, d.fail(name, resolver.TypeTLSA)
+}
+
+func (d noDNS) CNAME(_ context.Context, name string) (string, error) {
+	return "", d.fail(name, resolver.TypeCNAME)
 }

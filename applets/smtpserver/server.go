@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"zmailer/shellcfg/resolver"
 	"zmailer/spool"
 )
 
@@ -19,7 +20,7 @@ import (
 type server struct {
 	log     *slog.Logger
 	spool   *spool.Spool
-	names   dns // nil: clients' names are not looked up
+	names   resolver.Resolver // nil: clients' names are not looked up
 	answers answers
 	logins  logins
 
@@ -59,6 +60,14 @@ func (srv *server) ask(fields ...string) *call {
 	c := calls.Get().(*call)
 	c.done <- routerDied
 	return c
+}
+
+// dns is what the checks ask. Without one nobody can say anything.
+func (srv *server) dns() resolver.Resolver {
+	if srv.names == nil {
+		return noDNS{}
+	}
+	return srv.names
 }
 
 // accept takes connections from l until it is closed. It never waits for a

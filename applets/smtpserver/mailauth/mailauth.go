@@ -20,7 +20,6 @@ import (
 
 // A DNS is what the checks ask; *resolver.Client is one.
 type DNS interface {
-	Query(ctx context.Context, name string, t resolver.Type) (*resolver.Answer, error)
 	Host(ctx context.Context, host string) (*resolver.Answer, error)
 	MX(ctx context.Context, domain string) ([]resolver.MX, error)
 	PTR(ctx context.Context, addr netip.Addr) ([]string, error)
