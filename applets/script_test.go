@@ -42,7 +42,10 @@ func TestScripts(t *testing.T) {
 			"sink":     sinkCmd,
 			"send":     sendCmd,
 			"pidkill":  pidkillCmd,
+			"caller":   callerCmd,
+			"sent":     sentCmd,
 		},
+		Condition: condition,
 	})
 }
 
