@@ -40,10 +40,11 @@ import (
 //	d  event: a report about recipients was submitted
 //	h  event: message held        u  event: message released
 //
-// The fields of every line are those of SplitLine. An event ends in one more field,
-// the id of the message: the file may have been another message's control file
-// before (see pool.go), and after a power cut what is left of that one may follow.
-// The CRC tells the same of the records.
+// The fields of every line are those of SplitLine. An event ends in two more fields,
+// a CRC-32C of the line and the id, and the id of the message: the file may have been
+// another message's control file before (see pool.go), and after a power cut what is
+// left of that one may follow. The CRC of the closing line tells the same of the
+// records.
 type Control struct {
 	ID           ID
 	Size         int64 // of the message file

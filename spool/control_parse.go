@@ -26,11 +26,15 @@ type rcptRef struct{ group, index int }
 func (p *controlParser) line(line string, rest []byte) ([]byte, error) {
 	f, err := SplitLine(line, maxControlFields)
 	if p.c.Complete {
-		if err != nil || f[len(f)-1] != string(p.c.ID) {
+		ours, damaged := p.ownEvent(line, f, err)
+		switch {
+		case damaged != nil:
+			return rest, damaged
+		case !ours:
 			p.c.Torn = true // left of what the file held before
 			return rest, nil
 		}
-		return rest, p.event(f[0], f[1:len(f)-1])
+		return rest, p.event(f[0], f[1:len(f)-2])
 	}
 	if err != nil {
 		return nil, err
@@ -42,6 +46,23 @@ func (p *controlParser) line(line string, rest []byte) ([]byte, error) {
 		return rest, p.closing(f[1:], len(p.all)-len(rest)-len(line)-1)
 	}
 	return rest, p.record(f[0], f[1:])
+}
+
+// ownEvent says whether a line behind the closing line is an event of this message.
+// One that has the id but not the CRC is damaged; one that has the CRC alone is ours
+// all the same.
+func (p *controlParser) ownEvent(line string, f []string, bad error) (bool, error) {
+	named := strings.HasSuffix(line, "\t"+string(p.c.ID))
+	if bad == nil && len(f) >= 3 {
+		tail := len(f[len(f)-2]) + len(f[len(f)-1]) + 2
+		if tail < len(line) && f[len(f)-2] == eventSum(line[:len(line)-tail], p.c.ID) {
+			return true, nil
+		}
+	}
+	if named {
+		return false, fmt.Errorf("event %.40q does not have its CRC: the file is damaged", line)
+	}
+	return false, nil
 }
 
 // closing checks the closing line, which begins at offset at.

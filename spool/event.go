@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"strconv"
 	"time"
@@ -63,20 +64,27 @@ func numbers(ns []int) string {
 	return string(b)
 }
 
-// stamp appends events to b with the id of their message as the last field of
-// each line.
+// stamp appends events to b, each with a CRC and the id of its message as the last
+// fields of the line.
 func stamp(b, events []byte, id ID) []byte {
 	for len(events) > 0 {
 		line, rest, _ := bytes.Cut(events, []byte("\n"))
-		b = append(append(append(append(b, line...), '\t'), id...), '\n')
+		b = append(append(append(b, line...), '\t'), eventSum(line, id)...)
+		b = append(append(append(b, '\t'), id...), '\n')
 		events = rest
 	}
 	return b
 }
 
+// eventSum is the CRC-32C, in hex, of an event's line and the id of its message.
+func eventSum[B ~string | ~[]byte](line B, id ID) string {
+	sum := crc32.Update(crc32.Checksum([]byte(line), castagnoli), castagnoli, []byte(id))
+	return fmt.Sprintf("%08x", sum)
+}
+
 // Stamp returns events as AppendEvents writes them for message id.
 func Stamp(events []byte, id ID) []byte {
-	return stamp(make([]byte, 0, len(events)+4*IDLen), events, id)
+	return stamp(make([]byte, 0, len(events)+8*IDLen), events, id)
 }
 
 // AppendEvents appends events to the control file of id in a single write. A

@@ -212,10 +212,10 @@ var reportNames = map[string]string{
 func history(control []byte, id spool.ID) (events []Event) {
 	for line := range bytes.Lines(control) {
 		f, err := spool.SplitLine(strings.TrimSuffix(string(line), "\n"), 16)
-		if err != nil || eventNames[f[0]] == "" || f[len(f)-1] != string(id) {
+		if err != nil || eventNames[f[0]] == "" || f[len(f)-1] != string(id) || len(f) < 3 {
 			continue
 		}
-		f = f[:len(f)-1]
+		f = f[:len(f)-2] // without CRC and id
 		ev := Event{What: eventNames[f[0]]}
 		at := f[len(f)-1] // held, released
 		if len(f) >= 5 {

@@ -180,17 +180,21 @@ func (w *world) setAnswer(fn func(try) dsn.Result) {
 // A letter is a message to be queued.
 type letter struct {
 	from    string
-	to      []string // "channel/host/user" with perhaps "?NOTIFY" behind it
+	to      []string // "channel/host/user" with perhaps "?NOTIFY" and "?ORCPT" behind it
 	arrival time.Time
 	errmsg  bool
 	ret     string
+
+	priority string
+	comment  string
+	attr     spool.Attributes // with the others
 }
 
 // queue puts a message into the spool, as the router does.
 func (w *world) queue(l letter) spool.ID {
 	w.t.Helper()
 	msg := "Subject: test\n\nhello\n"
-	id, err := w.spool.SubmitMessage(context.Background(), &spool.Envelope{HasFrom: true, From: l.from}, strings.NewReader(msg))
+	id, err := w.spool.SubmitMessage(context.Background(), &spool.Envelope{HasFrom: true, From: l.from, Comment: l.comment}, strings.NewReader(msg))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -204,12 +208,15 @@ func (w *world) queue(l letter) spool.ID {
 	g := spool.Group{Sender: spool.Hop{Channel: "smtp", User: l.from}, Header: []byte("Subject: test\n\n")}
 	for i, to := range l.to {
 		to, notify, _ := strings.Cut(to, "?")
+		notify, orcpt, _ := strings.Cut(notify, "?")
 		f := strings.SplitN(to, "/", 3)
-		g.Rcpts = append(g.Rcpts, spool.Rcpt{N: i, Hop: spool.Hop{Channel: f[0], Host: f[1], User: f[2]}, Notify: notify})
+		g.Rcpts = append(g.Rcpts, spool.Rcpt{N: i, Hop: spool.Hop{Channel: f[0], Host: f[1], User: f[2]}, Notify: notify, ORcpt: orcpt})
 	}
+	attr := l.attr
+	attr.ErrorMsg, attr.Ret, attr.Priority = l.errmsg, l.ret, l.priority
 	c := &spool.Control{
 		ID: id, Size: st.Size(), HeaderOffset: st.Size() - int64(len(msg)), BodyOffset: st.Size() - int64(len("hello\n")),
-		Arrival: l.arrival, Groups: []spool.Group{g}, Attr: spool.Attributes{ErrorMsg: l.errmsg, Ret: l.ret},
+		Arrival: l.arrival, Groups: []spool.Group{g}, Attr: attr,
 	}
 	if err := w.spool.Route(spool.RouterDir, c, nil); err != nil {
 		w.t.Fatal(err)
@@ -248,6 +255,15 @@ func (w *world) reports() []string {
 		out = append(out, string(b))
 	}
 	return out
+}
+
+func containsLine(text, line string) bool {
+	for l := range strings.Lines(text) {
+		if strings.TrimSpace(l) == line {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *world) control(id spool.ID) *spool.Control {
