@@ -1,0 +1,86 @@
+#!/bin/sh
+# Installs the Debian package over Postfix and over Exim in a Debian of its own,
+# sends mail in every phase, upgrades, removes, purges, and goes back.
+#
+#   testdata/packaging/run.sh [--old REV] [--cache DIR]
+#
+# Needs root, debootstrap and, the first time, the network. The tests themselves run
+# in namespaces of their own, without a network, and touch nothing outside of them.
+set -eu
+
+suite=bookworm
+mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+cache=${TMPDIR:-/tmp}/zmailer-debian old=''
+while [ $# -gt 0 ]; do
+	case $1 in
+	--old) old=$2 ;;
+	--cache) cache=$2 ;;
+	*)
+		sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+		exit 2
+		;;
+	esac
+	shift 2
+done
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
+[ "$(id -u)" = 0 ] || {
+	echo 'run.sh: needs root' >&2
+	exit 77
+}
+mkdir -p "$cache"
+cache=$(cd "$cache" && pwd)
+base=$cache/$suite
+
+# A minimal Debian with everything that will be installed in its package cache.
+if [ ! -e "$base.ready" ]; then
+	rm -rf "$base"
+	debootstrap --variant=minbase --include=procps $suite "$base" "$mirror" >"$cache/log" 2>&1 || {
+		tail "$cache/log" >&2
+		exit 1
+	}
+	cp /etc/resolv.conf "$base/etc/"
+	for packages in 'bsd-mailx postfix' exim4-daemon-light; do
+		# shellcheck disable=SC2086
+		chroot "$base" apt-get -q -y --download-only --no-install-recommends install $packages >>"$cache/log" 2>&1
+	done
+	# Services of packages are not started: the tests do that.
+	printf '#!/bin/sh\nexit 101\n' >"$base/usr/sbin/policy-rc.d"
+	chmod 755 "$base/usr/sbin/policy-rc.d"
+	echo force-unsafe-io >"$base/etc/dpkg/dpkg.cfg.d/unsafe"
+	: >"$base.ready"
+fi
+
+work=$(mktemp -d "$cache/work.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+[ -n "$old" ] || old=$(git log --skip=1 -1 --format=%H -- packaging)
+packaging/build.sh deb --arch amd64 --commit "$old" --out "$work/old" >/dev/null
+packaging/build.sh deb --arch amd64 --out "$work/new" >/dev/null
+
+failed=''
+for scenario in postfix exim; do
+	root=$work/$scenario
+	cp -a "$base" "$root"
+	mkdir "$root/test"
+	cp "$here/lib.sh" "$here/$scenario.sh" "$root/test/"
+	cp "$work"/old/*.deb "$root/test/old.deb"
+	cp "$work"/new/*.deb "$root/test/new.deb"
+	echo "=== $scenario"
+	# The script is process 1: what it leaves behind ends with it.
+	# shellcheck disable=SC2016
+	if ! unshare --mount --uts --net --pid --ipc --fork sh -c '
+		mount --make-rprivate / && mount -t proc proc "$1/proc" && mount -t devtmpfs dev "$1/dev" 2>/dev/null || mount --bind /dev "$1/dev"
+		hostname host && ip link set lo up
+		exec chroot "$1" /bin/sh "/test/$2.sh"' sh "$root" "$scenario" </dev/null >"$work/$scenario.log" 2>&1; then
+		failed="$failed $scenario"
+		cat "$work/$scenario.log"
+	fi
+	grep '^ok ' "$work/$scenario.log" || :
+	rm -rf "$root"
+done
+[ -z "$failed" ] || {
+	echo "FAILED:$failed" >&2
+	exit 1
+}
+echo 'all scenarios passed'
