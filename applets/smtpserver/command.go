@@ -13,7 +13,7 @@ import (
 
 // Command is the smtpserver program.
 func Command() *cobra.Command {
-	var interactive, check bool
+	var interactive, check, relays bool
 	var password string
 	cmd := &cobra.Command{
 		Use:   "smtpserver",
@@ -37,6 +37,8 @@ log and loads the configuration anew.`,
 				return proc.Exit(proc.Config, "%w", err)
 			}
 			switch {
+			case relays:
+				return relayCommand(cmd.Context(), conf, cmd.OutOrStdout())
 			case check:
 				return Check(cmd.Context(), conf, cmd.ErrOrStderr())
 			case interactive:
@@ -51,6 +53,7 @@ log and loads the configuration anew.`,
 	}
 	cmd.Flags().BoolVarP(&interactive, "interactive", "i", false, "one session on standard input and output, as the calling user")
 	cmd.Flags().BoolVar(&check, "check", false, "only load the configuration and say what is wrong with it")
+	cmd.Flags().BoolVar(&relays, "check-relay", false, "prove that strangers cannot relay, with sessions of every form")
 	cmd.Flags().StringVar(&password, "password", "", "read the `user`'s password from standard input and print a line for the password file")
 	return cmd
 }

@@ -65,6 +65,7 @@ func (s *session) hook(fn string, args ...string) *smtp.SMTPError {
 	s.verdict = verdict{}
 	status, err := s.shell.Call(fn, args...)
 	switch {
+	case s.probe:
 	case err != nil:
 		s.log.Error("policy failed", "client", s.clientText, "err", err)
 		return errPolicy

@@ -32,6 +32,7 @@ type session struct {
 	name       *lookup    // reverse DNS, under way
 	local      *LocalUser // the user behind standard input; nil for a client on the network
 	relay      bool       // may send to everybody
+	probe      bool       // of CheckRelay: refusals of the policy do not count
 
 	tls      *tls.Conn
 	tlsText  string // version and cipher
