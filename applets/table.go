@@ -22,6 +22,7 @@ import (
 	"zmailer/applets/sendmail"
 	"zmailer/applets/setup"
 	"zmailer/applets/smtpserver"
+	"zmailer/applets/tlscheck"
 	"zmailer/applets/vacation"
 	"zmailer/shellcfg/cf"
 )
@@ -78,6 +79,7 @@ func Table() []Applet {
 		{Name: "explain", Class: Admin, Help: "Say where mail to an address would go, and why", Command: explain.Command},
 		{Name: "check", Class: Admin, Help: "Check the configuration", Command: check.Command},
 		{Name: "test", Class: Admin, Help: "Run tests of the policy", Command: policytest.Command},
+		{Name: "tlscheck", Class: Admin, Help: "Say how mail to a domain would be encrypted, and try", Command: tlscheck.Command},
 		{Name: "ta-test", Class: Admin, Help: "Prove that a transport agent speaks the protocol", Command: tatest.Command},
 		{Name: "fsck", Class: Admin, Help: "Check every file of the spool, and repair what is wrong", Command: fsck.Command},
 		{Name: "cleanup", Class: Admin, Help: "Remove rubbish from the spool", Command: fsck.CleanupCommand},

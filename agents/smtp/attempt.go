@@ -12,7 +12,7 @@ var outOfTime = dsn.Temp("4.4.7", "no time left in this attempt")
 
 // try offers the work to targets in turn. It returns true when all of it is done.
 func (j *job) try(ctx context.Context, targets []target) bool {
-	for _, su := range j.setups(targets) {
+	for _, su := range j.setups(ctx, targets) {
 		if time.Now().After(j.end) {
 			j.note(outOfTime)
 			return false
@@ -31,16 +31,20 @@ func (j *job) try(ctx context.Context, targets []target) bool {
 // setups decides how each target is to be used, and puts them in the order of
 // attempts: within a preference those with a connection that waits come first,
 // and those that could not be reached a moment ago come last of all.
-func (j *job) setups(targets []target) []setup {
+func (j *job) setups(ctx context.Context, targets []target) []setup {
 	c := j.c
 	var set []setup
 	for i := range targets {
-		su := setup{target: &targets[i], mode: c.opt.tls.of(&targets[i])}
-		if j.d.Control.Attr.RequireTLS {
-			su.mode = tlsVerify
+		su := setup{target: &targets[i]}
+		var err error
+		if su.trust, err = c.trustFor(ctx, su.target); err != nil {
+			j.note(unreachable("4.7.5", "%s: %v", su.target.relay, err))
+			continue
+		}
+		if j.d.Control.Attr.RequireTLS && su.trust.mode != tlsDANE && su.trust.mode != tlsFingerprint {
+			su.trust.mode = tlsVerify
 		}
 		if c.opt.credFile != "" {
-			var err error
 			if su.creds, err = readCredentials(c.opt.credFile, su.target); err != nil {
 				j.note(unreachable("4.7.0", "credentials: %v", err))
 				continue

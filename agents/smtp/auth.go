@@ -1,17 +1,14 @@
 package smtp
 
 import (
-	"bufio"
 	"crypto/hmac"
 	"crypto/md5"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // credentials are a user and password for a destination.
@@ -28,31 +25,20 @@ const maxCredFile = 1 << 20
 //
 // A file that others can read is an error: its passwords are not secret.
 func readCredentials(path string, t *target) (*credentials, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	text, err := readSecret(path, maxCredFile)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !st.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	case st.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("%s can be read by others (mode %04o, want 0600)", path, st.Mode().Perm())
-	case st.Size() > maxCredFile:
-		return nil, fmt.Errorf("%s is too large", path)
-	}
-	return findCredentials(f, path, t)
+	return findCredentials(string(text), path, t)
 }
 
-func findCredentials(f *os.File, path string, t *target) (*credentials, error) {
+func findCredentials(text, path string, t *target) (*credentials, error) {
 	var found *credentials
 	rank := 0
-	lines := bufio.NewScanner(f)
-	for n := 1; lines.Scan(); n++ {
-		line := strings.TrimSpace(lines.Text())
+	n := 0
+	for line := range strings.SplitSeq(text, "\n") {
+		n++
+		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
 			continue
 		}
@@ -65,7 +51,7 @@ func findCredentials(f *os.File, path string, t *target) (*credentials, error) {
 			rank, found = r, &credentials{user, password}
 		}
 	}
-	return found, lines.Err()
+	return found, nil
 }
 
 // rank says how closely a line's host names the target; 0 is not at all.

@@ -28,11 +28,20 @@ Where mail goes:
 How it is sent:
   -h name      our name in EHLO (HOSTNAME of zmailer.conf)
   -M           LMTP: to a delivery server, not a mail exchanger
-  -S mode      encryption: off, may, must or verify, for all hosts, or
-               pattern=mode for some: -S may,*.example.org=verify
+  -S mode      encryption for all hosts, or pattern=mode for some:
+               -S may,*.example.org=verify
                  may     when offered, in the clear if it does not work (default)
                  must    or no mail; any certificate will do
                  verify  or no mail; certificate valid for the name of the host
+                 off     never
+                 dane    as the TLSA records of the host say; may, without any
+                 sts     as the MTA-STS policy of the domain says; may, without
+                 auto    dane, or else sts
+               The file db/tlspolicy has lines "DESTINATION MODE" that win over
+               this; there is also "fingerprint SHA256..." for certificates or
+               public keys that are known. ".example.org" is all below, "*" all.
+  -C file      our certificate and its key (PEM), for hosts that ask for one;
+               must have mode 0600
   -A file      log in with the user and password of a line "HOST USER PASSWORD"
                that matches the destination ("*": any); must have mode 0600
   -P           no PIPELINING
@@ -79,6 +88,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
 	}
+	o.stsDir = spool.RunPath("mta-sts")
 	c := newClient(o)
 	defer c.close()
 	agent := &protocol.Agent{Spool: spool, Capacity: o.capacity, Deliver: c.Deliver}
@@ -96,7 +106,8 @@ type commandLine struct {
 func parseOptions(conf *shellcfg.Conf, args []string) (options, error) {
 	cl := commandLine{options: defaultOptions()}
 	cl.hello = conf.Hostname
-	g := proc.NewGetopt("1A:BF:MPS:T:h:l:m:n:p:r:x", args)
+	cl.tls.table = &tlsTable{path: conf.Path("db/tlspolicy")}
+	g := proc.NewGetopt("1A:BC:F:MPS:T:h:l:m:n:p:r:x", args)
 	for g.Next() {
 		if err := cl.option(g); err != nil {
 			return options{}, err
@@ -119,6 +130,8 @@ func (cl *commandLine) option(g *proc.Getopt) (err error) {
 		cl.credFile = g.Value
 	case 'B':
 		cl.chunking = false
+	case 'C':
+		err = cl.readCertificate(g.Value)
 	case 'F':
 		if _, err = parseDests(g.Value); err == nil {
 			cl.forced = g.Value

@@ -104,14 +104,18 @@ type target struct {
 	relay   string // for reports and logs: "mx.example.net[192.0.2.7]:25"
 	name    string // host name, for certificates; an address if there is no name
 	dest    string // the place of the job that led here
-	pref    int    // preference of the exchanger
-	looked  bool   // the DNS led from the domain to it, not the administrator
-	trusted bool   // DNSSEC says that the name belongs to the domain, or no DNS was asked
+	domain  string // that the DNS led from; "" if the job names the host or address
+	port    int
+	pref    int  // preference of the exchanger
+	looked  bool // the DNS led from the domain to it, not the administrator
+	trusted bool // DNSSEC says that the name belongs to the domain, or no DNS was asked
+
+	hostSecure bool // DNSSEC vouches for the address of the name
 }
 
 func tcpTarget(d *dest, name string, ip netip.Addr, port int) target {
 	address := netip.AddrPortFrom(ip, uint16(port)).String()
-	t := target{network: "tcp", address: address, name: name, dest: d.text}
+	t := target{network: "tcp", address: address, name: name, dest: d.text, port: port}
 	if name == "" {
 		t.name = ip.String()
 	}

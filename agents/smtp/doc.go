@@ -34,6 +34,18 @@
 //   - A recipient with NOTIFY=SUCCESS that was given to a host without DSN has
 //     status 2.1.9 (RFC 3886): that host will not report, so the scheduler does.
 //
+// # Encryption
+//
+// db/tlspolicy, or option -S, says for each destination what it needs: see
+// tlsTable and the text of the option. What a destination publishes can only add:
+// TLSA records count when DNSSEC vouches for every name on the way, an MTA-STS
+// policy when it was had by HTTPS; DANE goes first (RFC 8461 §2). A TLSA query
+// without an answer keeps the host from being used, a policy that cannot be had
+// does not. In the clear goes only what may. A mistake in the table stops mail.
+// MTA-STS policies are kept in run/mta-sts of the spool for their time. Version,
+// cipher and proof (verified, dane, fingerprint) stand in the log and in the text of
+// a success.
+//
 // # Speed
 //
 // With PIPELINING the envelope is one write; with CHUNKING too, the content of a

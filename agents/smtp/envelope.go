@@ -213,7 +213,7 @@ func (s *session) noUTF8() dsn.Result {
 
 // requireTLS says that the peer keeps the promise of RFC 8689.
 func (s *session) requireTLS() bool {
-	return s.ext.requireTLS && s.target.trusted && s.tls != nil && len(s.tls.VerifiedChains) > 0
+	return s.ext.requireTLS && s.target.trusted && s.proof != ""
 }
 
 func (s *session) planContent(j *job, b *batch, p *plan, headerEight bool) {

@@ -167,7 +167,7 @@ func TestOptions(t *testing.T) {
 			return o.timeouts.command == time.Minute && o.timeouts.connect == 5*time.Second && o.timeouts.dot == time.Hour
 		}},
 		{"-S must,a.test=off -S b.*=verify", func(o *options) bool {
-			return o.tls.of(&target{dest: "a.test"}) == tlsOff && o.tls.of(&target{dest: "x", name: "b.test"}) == tlsVerify && o.tls.of(&target{}) == tlsMust
+			return modeOf(o, &target{dest: "a.test"}) == tlsOff && modeOf(o, &target{dest: "x", name: "b.test"}) == tlsVerify && modeOf(o, &target{}) == tlsMust
 		}},
 		{"-M -F /run/lmtp.sock", func(o *options) bool { return o.lmtp && o.forced == "/run/lmtp.sock" }},
 		{"-M -p 24", func(o *options) bool { return o.lmtp && o.port == 24 }},
@@ -237,3 +237,12 @@ func TestManyJobs(t *testing.T) {
 }
 
 func outcome1(said protocol.Said) string { return said.Report.Result.Action.String() }
+
+// modeOf is the mode of the policy for a target.
+func modeOf(o *options, t *target) tlsMode {
+	r, err := o.tls.of(t)
+	if err != nil {
+		panic(err)
+	}
+	return r.mode
+}

@@ -2,9 +2,9 @@ package smtp
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/netip"
-	"path"
 	"strings"
 	"time"
 
@@ -13,17 +13,19 @@ import (
 
 // options are what the command line decides.
 type options struct {
-	hello      string // our name in EHLO
-	port       int
-	forced     string // destination of all jobs, instead of their host
-	lmtp       bool
-	noMX       bool
-	pipelining bool
-	chunking   bool
-	credFile   string
-	tls        tlsPolicy
-	timeouts   timeouts
-	transcript *transcriptFile
+	hello        string // our name in EHLO
+	port         int
+	forced       string // destination of all jobs, instead of their host
+	lmtp         bool
+	noMX         bool
+	pipelining   bool
+	chunking     bool
+	credFile     string
+	tls          tlsPolicy
+	stsDir       string            // where MTA-STS policies are kept; "": nowhere
+	certificates []tls.Certificate // ours, for peers that ask for one
+	timeouts     timeouts
+	transcript   *transcriptFile
 
 	capacity  int           // jobs at once
 	rcptMax   int           // recipients of a transaction
@@ -98,80 +100,4 @@ func (t *timeouts) set(spec string) error {
 		}
 	}
 	return nil
-}
-
-// A tlsMode says how much encryption a destination must have.
-type tlsMode uint8
-
-const (
-	tlsMay    tlsMode = iota // when offered; certificates are not looked at
-	tlsOff                   // never
-	tlsMust                  // or no mail; certificates are not looked at
-	tlsVerify                // with a certificate that is valid for the host's name, or no mail
-)
-
-var tlsModes = map[string]tlsMode{"off": tlsOff, "may": tlsMay, "must": tlsMust, "verify": tlsVerify}
-
-func (m tlsMode) String() string {
-	for name, v := range tlsModes {
-		if v == m {
-			return name
-		}
-	}
-	return fmt.Sprintf("tlsMode(%d)", uint8(m))
-}
-
-// required says that there is no sending in the clear.
-func (m tlsMode) required() bool { return m == tlsMust || m == tlsVerify }
-
-// A tlsPolicy is the mode for all hosts and the rules for some. The last rule
-// that matches decides.
-type tlsPolicy struct {
-	mode  tlsMode
-	rules []tlsRule
-}
-
-type tlsRule struct {
-	pattern string
-	mode    tlsMode
-}
-
-// set reads "may" or "may,*.example.org=verify,10.*=off".
-func (p *tlsPolicy) set(spec string) error {
-	for _, word := range strings.Split(spec, ",") {
-		pattern, name, isRule := strings.Cut(word, "=")
-		if !isRule {
-			name = word
-		}
-		mode, ok := tlsModes[name]
-		if !ok {
-			return fmt.Errorf("%q: want off, may, must or verify", name)
-		}
-		if !isRule {
-			p.mode = mode
-			continue
-		}
-		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
-			return fmt.Errorf("%q is not a pattern of host names", pattern)
-		}
-		p.rules = append(p.rules, tlsRule{strings.ToLower(pattern), mode})
-	}
-	return nil
-}
-
-// of returns the mode for a target, matching the destination as the job names
-// it and the host that it led to.
-func (p *tlsPolicy) of(t *target) tlsMode {
-	mode := p.mode
-	for _, r := range p.rules {
-		for _, name := range [...]string{t.dest, t.name} {
-			if ok, err := path.Match(r.pattern, name); ok && err == nil {
-				mode = r.mode
-			}
-		}
-	}
-	if t.network == "unix" && !mode.required() {
-		return tlsOff
-	}
-	return mode
 }

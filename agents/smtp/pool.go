@@ -11,12 +11,13 @@ type poolKey struct {
 	address string
 	mode    tlsMode
 	name    string // host name that the certificate was verified for
+	check   string // records or fingerprints that it was checked for
 	login   credentials
 }
 
 func (su *setup) key() poolKey {
-	k := poolKey{address: su.target.address, mode: su.mode}
-	if su.mode == tlsVerify {
+	k := poolKey{address: su.target.address, mode: su.mode, check: su.check()}
+	if su.mode == tlsVerify || su.mode == tlsDANE {
 		k.name = su.target.name
 	}
 	if su.creds != nil {

@@ -67,7 +67,11 @@ func (o *options) routeHost(ctx context.Context, d *dest, port int, chosen bool)
 	var targets []target
 	for _, ip := range o.order(ans.Addrs) {
 		t := tcpTarget(d, d.name, ip, port)
-		t.trusted, t.looked = chosen, !chosen
+		t.trusted, t.looked, t.hostSecure = chosen, !chosen, ans.Secure
+		if !chosen {
+			t.domain = d.name
+			t.trusted = ans.Secure // the domain is the host
+		}
 		targets = append(targets, t)
 	}
 	return targets, nil
@@ -91,6 +95,7 @@ type exchanger struct {
 	host  string
 	pref  int
 	addrs []netip.Addr
+	safe  bool // DNSSEC vouches for them
 	err   error
 }
 
@@ -121,6 +126,7 @@ func (o *options) routeDomain(ctx context.Context, d *dest, port int) ([]target,
 		for _, ip := range o.order(x.addrs) {
 			t := tcpTarget(d, x.host, ip, port)
 			t.pref, t.trusted, t.looked = x.pref, ans.Secure, true
+			t.domain, t.hostSecure = d.name, x.safe
 			targets = append(targets, t)
 		}
 	}
@@ -154,7 +160,7 @@ func (o *options) exchangers(ctx context.Context, mx []resolver.MX) []exchanger 
 	lookUp := func(x *exchanger) {
 		ans, err := o.resolver.Host(ctx, x.host)
 		if x.err = err; err == nil {
-			x.addrs = ans.Addrs
+			x.addrs, x.safe = ans.Addrs, ans.Secure
 		}
 	}
 	var wg sync.WaitGroup

@@ -27,6 +27,7 @@ type session struct {
 	key    poolKey
 	ext    extensions
 	tls    *tls.ConnectionState // nil: in the clear
+	proof  string               // how the peer's certificate was verified; "" if it was not
 	raw    syscall.RawConn
 
 	opened time.Time
@@ -41,8 +42,8 @@ type session struct {
 // A setup is how a session to a target must be opened.
 type setup struct {
 	target *target
-	mode   tlsMode
-	creds  *credentials
+	trust
+	creds *credentials
 }
 
 // open connects and goes through greeting, EHLO, STARTTLS and AUTH. When it
@@ -266,8 +267,8 @@ func (s *session) tlsFacts() string {
 	}
 	version := strings.ReplaceAll(tls.VersionName(s.tls.Version), " ", "v")
 	facts := version + ":" + tls.CipherSuiteName(s.tls.CipherSuite)
-	if len(s.tls.VerifiedChains) > 0 {
-		facts += ":verified"
+	if s.proof != "" {
+		facts += ":" + s.proof
 	}
 	return facts
 }

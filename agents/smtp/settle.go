@@ -4,7 +4,9 @@ import (
 	"errors"
 	"time"
 
+	"zmailer/agents/protocol"
 	"zmailer/spool/dsn"
+	"zmailer/spool/rfc5322"
 )
 
 // content sends the content by DATA and hears what becomes of it.
@@ -70,8 +72,12 @@ func (x *exchange) settle() *failure {
 	return nil
 }
 
-// decideTaken gives recipients the outcome of the content.
+// decideTaken gives recipients the outcome of the content. How it went over the
+// wire stays with a success, in the control file.
 func (x *exchange) decideTaken(rcpts []*recipient, res dsn.Result) {
+	if res.Action == dsn.OK && x.tls != nil {
+		res.Text = rfc5322.OneLine(res.Text, protocol.MaxText-100) + " (" + x.tlsFacts() + ")"
+	}
 	for _, r := range rcpts {
 		own := res
 		if res.Action == dsn.OK && r.wantsSuccess() && !x.ext.dsn && !x.c.opt.lmtp {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +22,8 @@ type sink struct {
 	lmtp bool
 	ext  []string // EHLO keywords
 	cert *tls.Certificate
+
+	clients *x509.CertPool // not nil: a client must have a certificate from here
 
 	// script returns the answer for a stage (banner, EHLO, HELO, STARTTLS, AUTH,
 	// MAIL, RCPT, DATA, DOT, BDAT, RSET, QUIT, NOOP); "" is the usual one. "!close"
@@ -263,7 +266,11 @@ func (c *sinkConn) startTLS() bool {
 		io.WriteString(c.nc, "this is no TLS\r\n")
 		return false
 	}
-	tc := tls.Server(c.nc, &tls.Config{Certificates: []tls.Certificate{*c.sink.cert}})
+	conf := &tls.Config{Certificates: []tls.Certificate{*c.sink.cert}}
+	if c.sink.clients != nil {
+		conf.ClientAuth, conf.ClientCAs = tls.RequireAnyClientCert, c.sink.clients
+	}
+	tc := tls.Server(c.nc, conf)
 	if err := tc.Handshake(); err != nil {
 		return false
 	}

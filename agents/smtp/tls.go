@@ -25,7 +25,7 @@ func (s *session) secure(ctx context.Context, su setup) *openFailure {
 		}
 		return s.refused(r).soften()
 	}
-	if err := s.handshake(ctx, su.mode); err != nil {
+	if err := s.handshake(ctx, su); err != nil {
 		s.broken = true
 		return &openFailure{unreachable("4.7.5", "%s: %v", s.target.relay, err), err}
 	}
@@ -35,11 +35,11 @@ func (s *session) secure(ctx context.Context, su setup) *openFailure {
 	return s.hello()
 }
 
-func (s *session) handshake(ctx context.Context, mode tlsMode) error {
+func (s *session) handshake(ctx context.Context, su setup) error {
 	if s.in.br.Buffered() > 0 {
 		return &handshakeError{errInjected}
 	}
-	tc := tls.Client(s.nc, s.c.tlsConfig(s.target.name, mode))
+	tc := tls.Client(s.nc, s.c.tlsConfig(su.target, &su.trust))
 	// The deadline of the phase bounds the handshake, and ctx ends it through
 	// interrupt.
 	if err := tc.HandshakeContext(context.WithoutCancel(ctx)); err != nil {
@@ -48,11 +48,18 @@ func (s *session) handshake(ctx context.Context, mode tlsMode) error {
 	s.swap(tc)
 	state := tc.ConnectionState()
 	s.tls = &state
+	switch su.mode {
+	case tlsVerify:
+		s.proof = "verified"
+	case tlsDANE, tlsFingerprint:
+		s.proof = su.mode.String()
+	}
 	return nil
 }
 
-// tlsConfig is the configuration for a host name and mode.
-func (c *client) tlsConfig(name string, mode tlsMode) *tls.Config {
+// tlsConfig is the configuration for a target and the trust it needs.
+func (c *client) tlsConfig(t *target, tr *trust) *tls.Config {
+	name := t.name
 	conf := &tls.Config{
 		ServerName:         name,
 		ClientSessionCache: c.tickets,
@@ -60,14 +67,18 @@ func (c *client) tlsConfig(name string, mode tlsMode) *tls.Config {
 		// each; mail is not waited for byte by byte.
 		DynamicRecordSizingDisabled: true,
 		RootCAs:                     c.roots,
+		Certificates:                c.opt.certificates,
 	}
-	if mode == tlsVerify {
+	if tr.mode == tlsVerify {
 		conf.ClientSessionCache = c.verifiedTickets
 		return conf
 	}
+	if conf.VerifyConnection = tr.verifier(t); conf.VerifyConnection != nil {
+		conf.ClientSessionCache = nil
+	}
 	conf.InsecureSkipVerify = true
 	conf.MinVersion = tls.VersionTLS12
-	if mode == tlsMay {
+	if tr.mode == tlsMay {
 		conf.MinVersion = tls.VersionTLS10 // still better than none
 	}
 	if _, err := netip.ParseAddr(name); err == nil {
