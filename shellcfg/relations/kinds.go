@@ -27,10 +27,19 @@ var kinds = map[string]kind{
 	"passwd":    {open: openPasswd, subs: []string{"line", "uid", "gid", "name", "home", "shell"}},
 	"group":     {open: openGroup, subs: []string{"line", "gid", "members"}},
 	"dns":       {open: openDNS, subs: dnsSubs},
-	"socketmap": {open: openSocketmap, file: "inet:HOST:PORT:MAP or unix:PATH:MAP", options: []string{"timeout", "connections"}},
+	"socketmap": {open: openSocketmap, file: "inet:HOST:PORT:MAP or unix:PATH:MAP", options: serverOptions()},
+	"postgres":  {open: openPostgres, file: "connection string", options: serverOptions("query", "password-file")},
+	"mysql":     {open: openMySQL, file: "USER@tcp(HOST:PORT)/DATABASE", options: serverOptions("query", "password-file")},
+	"sqlite":    {open: openSQLite, file: "database file", options: serverOptions("query")},
+	"ldap":      {open: openLDAP, file: "ldap://HOST/BASE", options: serverOptions("filter", "attribute", "scope", "user", "password-file", "starttls", "ca")},
+	"redis":     {open: openRedis, file: "redis://HOST[:PORT][/DB] or unix:PATH", subs: redisSubs, options: serverOptions("name", "password-file")},
 	"program":   {open: openProgram, file: "command", options: []string{"timeout"}},
 	"incore":    {open: openIncore},
 }
+
+// serverOptions are the names for -o of a type that asks a server: those that
+// newPool reads and its own.
+func serverOptions(own ...string) []string { return append(own, "timeout", "connections") }
 
 // Types lists the types of tables.
 func Types() []string { return slices.Sorted(maps.Keys(kinds)) }

@@ -7,25 +7,15 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
 // socketmap asks a server by the protocol of Sendmail's and Postfix's
 // socketmaps: a netstring "MAP KEY" is answered by a netstring.
-//
-// Connections are kept and used again; no more than limit are open at once,
-// and whoever comes next waits for one, within the time limit of a lookup.
 type socketmap struct {
-	network, addr, name string
-	timeout             time.Duration
-	slots               chan struct{}
-
-	mu     sync.Mutex
-	idle   []*mapConn
-	closed bool
+	*pool[*mapConn]
+	name string
 }
 
 type mapConn struct {
@@ -34,22 +24,16 @@ type mapConn struct {
 }
 
 func openSocketmap(o *opening) (Table, error) {
-	t := &socketmap{}
-	var err error
-	if t.network, t.addr, t.name, err = parseSocket(o.File); err != nil {
+	network, addr, name, err := parseSocket(o.File)
+	if err != nil {
 		return nil, err
 	}
-	if t.timeout, err = o.duration("timeout", 10*time.Second); err != nil {
-		return nil, err
-	}
-	limit := 8
-	if s, ok := o.Options["connections"]; ok {
-		if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > 1000 {
-			return nil, fmt.Errorf("-o connections: %q is not a number between 1 and 1000", s)
-		}
-	}
-	t.slots = make(chan struct{}, limit)
-	return t, nil
+	p, err := newPool(o, "socketmap "+addr, func(ctx context.Context) (*mapConn, error) {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, network, addr)
+		return &mapConn{conn, bufio.NewReader(conn)}, err
+	})
+	return &socketmap{p, name}, err
 }
 
 // parseSocket reads inet:HOST:PORT:MAP and unix:PATH:MAP.
@@ -72,95 +56,38 @@ func parseSocket(s string) (network, addr, name string, err error) {
 }
 
 func (t *socketmap) Lookup(ctx context.Context, key string) (string, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, t.timeout)
-	defer cancel()
-	select {
-	case t.slots <- struct{}{}:
-		defer func() { <-t.slots }()
-	case <-ctx.Done():
-		return "", false, fmt.Errorf("socketmap %s: %w", t.addr, ctx.Err())
-	}
-	reply, err := t.exchange(ctx, t.name+" "+key)
+	var answer string
+	_, _, err := t.lookup(ctx, func(ctx context.Context, c *mapConn) (_ reply, err error) {
+		answer, err = c.talk(ctx, t.name+" "+key)
+		return reply{}, err
+	})
 	if err != nil {
-		err = cause(ctx, err)
-		return "", false, fmt.Errorf("socketmap %s: %w", t.addr, err)
+		return "", false, err
 	}
-	return parseAnswer(reply)
+	return parseAnswer(answer) // TEMP is an answer: the connection is good
 }
 
-// exchange uses a kept connection if there is one. A server may have closed
-// it meanwhile, so that failing on it means nothing and a new one is made.
-func (t *socketmap) exchange(ctx context.Context, request string) (string, error) {
-	if c := t.kept(); c != nil {
-		if reply, err := t.talk(ctx, c, request); err == nil || ctx.Err() != nil {
-			return reply, err
-		}
-	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, t.network, t.addr)
+func (c *mapConn) talk(ctx context.Context, request string) (string, error) {
+	stop, err := bound(ctx, c)
 	if err != nil {
 		return "", err
 	}
-	return t.talk(ctx, &mapConn{conn, bufio.NewReader(conn)}, request)
+	defer stop()
+	if _, err := fmt.Fprintf(c, "%d:%s,", len(request), request); err != nil {
+		return "", err
+	}
+	return readNetstring(c.r)
 }
 
-// talk ends with the connection kept, or closed if anything went wrong.
-func (t *socketmap) talk(ctx context.Context, c *mapConn, request string) (reply string, err error) {
-	defer func() {
-		if err != nil {
-			c.Close()
-		}
-	}()
+// bound has the reads and writes on a connection end when the context does.
+// A pool does not keep a connection whose context has ended, so the deadline
+// need not be put right.
+func bound(ctx context.Context, c net.Conn) (stop func() bool, err error) {
 	deadline, _ := ctx.Deadline()
 	if err := c.SetDeadline(deadline); err != nil {
-		return "", err
+		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
-	if _, err := fmt.Fprintf(c, "%d:%s,", len(request), request); err != nil {
-		stop()
-		return "", err
-	}
-	reply, err = readNetstring(c.r)
-	switch {
-	case !stop() && err == nil: // the deadline is about to be spoilt
-		c.Close()
-	case err == nil:
-		t.keep(c)
-	}
-	return reply, err
-}
-
-func (t *socketmap) kept() *mapConn {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.idle) == 0 {
-		return nil
-	}
-	c := t.idle[len(t.idle)-1]
-	t.idle = t.idle[:len(t.idle)-1]
-	return c
-}
-
-func (t *socketmap) keep(c *mapConn) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		c.Close()
-		return
-	}
-	t.idle = append(t.idle, c)
-}
-
-func (t *socketmap) Close() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
-	var err error
-	for _, c := range t.idle {
-		err = errors.Join(err, c.Close())
-	}
-	t.idle = nil
-	return err
+	return context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) }), nil
 }
 
 // Check asks for a key that is hardly there: any clean answer will do.
