@@ -31,6 +31,14 @@ func (c *config) commands() map[string]shell.Command {
 		"relay":     decide(func(v *verdict, args []string) error { v.relay = true; return noArgs(args) }),
 		"client_in": clientIn,
 
+		"dnsbl":       dnsbl,
+		"rate":        rate,
+		"spf":         about(spfCommand),
+		"has_name":    about(hasName),
+		"helo_ok":     about(heloOK),
+		"takes_mail":  about(takesMail),
+		"talks_early": about(talksEarly),
+
 		"add_header": addHeader,
 		"header":     headerCommand,
 		"filter":     filter,

@@ -92,6 +92,11 @@ func (s *session) setHookVars() {
 	set := s.shell.Setenv
 	set("client", s.clientText)
 	set("client_name", s.clientName())
+	net := ""
+	if p := neighbourhood(s.client); p.IsValid() {
+		net = p.String()
+	}
+	set("client_net", net)
 	set("helo", s.helo)
 	set("tls", s.tlsText)
 	set("auth_user", s.authUser)

@@ -30,6 +30,7 @@ type lookup struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	name   string
+	failed bool // nobody could say
 }
 
 // startLookup begins a search.
@@ -39,7 +40,7 @@ func startLookup(ctx context.Context, d dns, ip netip.Addr) *lookup {
 	go func() {
 		defer cancel()
 		defer close(l.done)
-		l.name = verifiedName(ctx, d, ip)
+		l.name, l.failed = verifiedName(ctx, d, ip)
 	}()
 	return l
 }
@@ -58,11 +59,12 @@ func found(name string) *lookup {
 }
 
 // verifiedName is a name of ip that leads back to it. Anyone can write any name
-// into the reverse tree of his own addresses.
-func verifiedName(ctx context.Context, d dns, ip netip.Addr) string {
+// into the reverse tree of his own addresses. failed tells that there may be one
+// which could not be asked for.
+func verifiedName(ctx context.Context, d dns, ip netip.Addr) (name string, failed bool) {
 	names, err := d.PTR(ctx, ip)
 	if err != nil {
-		return "unknown" // no name, or nobody could say: it is for information only
+		return "unknown", resolver.StatusOf(err) != resolver.NotFound
 	}
 	for _, name := range names[:min(len(names), maxNames)] {
 		if !rfc5322.ValidDomain(name) || strings.HasPrefix(name, "[") {
@@ -70,15 +72,16 @@ func verifiedName(ctx context.Context, d dns, ip netip.Addr) string {
 		}
 		addrs, err := d.Addrs(ctx, name)
 		if err != nil {
+			failed = failed || resolver.StatusOf(err) != resolver.NotFound
 			continue
 		}
 		for _, a := range addrs {
 			if a.Unmap() == ip {
-				return name
+				return name, false
 			}
 		}
 	}
-	return "unknown"
+	return "unknown", failed
 }
 
 // noDNS never has an answer.

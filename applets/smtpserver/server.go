@@ -23,6 +23,7 @@ type server struct {
 	names   resolver.Resolver // nil: clients' names are not looked up
 	answers answers
 	logins  logins
+	rates   rates
 
 	cfg      atomic.Pointer[config]
 	asker    atomic.Pointer[asker]

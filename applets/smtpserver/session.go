@@ -38,6 +38,7 @@ type session struct {
 	tlsText  string // version and cipher
 	helo     string
 	esmtp    bool
+	greeted  bool
 	authUser string
 
 	mail    transaction
@@ -218,6 +219,7 @@ func (s *session) connect() bool {
 			return false
 		}
 	}
+	s.greeted = true
 	proto := "ESMTP"
 	if s.role == roleLMTP {
 		proto = "LMTP"
