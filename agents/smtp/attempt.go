@@ -45,7 +45,7 @@ func (j *job) setups(ctx context.Context, targets []target) []setup {
 			su.trust.mode = tlsVerify
 		}
 		if c.opt.credFile != "" {
-			if su.creds, err = readCredentials(c.opt.credFile, su.target); err != nil {
+			if su.creds, err = readCredentials(c.opt.credFile, su.target, j.sender()); err != nil {
 				j.note(unreachable("4.7.0", "credentials: %v", err))
 				continue
 			}
@@ -76,6 +76,15 @@ func (j *job) setups(ctx context.Context, targets []target) []setup {
 		})
 	}
 	return set
+}
+
+// sender is the sender of the job, for what is chosen by it. Where groups of
+// recipients have senders of their own, that is the first one.
+func (j *job) sender() string {
+	if len(j.work) == 0 {
+		return ""
+	}
+	return j.work[0].group.Sender.User
 }
 
 // visit works with one target until all is done or the target fails.

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/md5"
 	"encoding/base64"
@@ -11,44 +12,53 @@ import (
 	"strings"
 )
 
-// credentials are a user and password for a destination.
+// credentials are a user and password for a destination, or a user and the
+// command that prints a token for him.
 type credentials struct {
 	user, password string
+	command        string // not "": for OAUTHBEARER
 }
 
 const maxCredFile = 1 << 20
 
-// readCredentials looks up the credentials for a target in the file of option
-// -A. Each line is "HOST USER PASSWORD", separated by blanks; the password goes
-// to the end of the line. HOST is the destination as the job names it, the name
-// of the host, or "*". Empty lines and those that begin with "#" are comments.
+// readCredentials looks up the credentials for a target and sender in the file of
+// option -A. Each line is "HOST[,SENDER] USER PASSWORD", separated by blanks; the
+// password goes to the end of the line. HOST is the destination as the job names
+// it, the name of the host, or "*"; SENDER is an address or "@domain". The line
+// that says most decides, and a line with a sender says more than one without. A
+// password that begins with "|/" is a command that prints an OAuth token. Empty
+// lines and those that begin with "#" are comments.
 //
 // A file that others can read is an error: its passwords are not secret.
-func readCredentials(path string, t *target) (*credentials, error) {
+func readCredentials(path string, t *target, sender string) (*credentials, error) {
 	text, err := readSecret(path, maxCredFile)
 	if err != nil {
 		return nil, err
 	}
-	return findCredentials(string(text), path, t)
+	return findCredentials(string(text), path, t, sender)
 }
 
-func findCredentials(text, path string, t *target) (*credentials, error) {
+func findCredentials(text, path string, t *target, sender string) (*credentials, error) {
 	var found *credentials
-	rank := 0
-	n := 0
+	rank, n := 0, 0
 	for line := range strings.SplitSeq(text, "\n") {
 		n++
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		host, rest := cutBlank(line)
+		place, rest := cutBlank(line)
 		user, password := cutBlank(rest)
 		if password == "" {
-			return nil, fmt.Errorf("%s:%d: want HOST USER PASSWORD", path, n)
+			return nil, fmt.Errorf("%s:%d: want HOST[,SENDER] USER PASSWORD", path, n)
 		}
-		if r := t.rank(host); r > rank {
-			rank, found = r, &credentials{user, password}
+		host, from, _ := strings.Cut(place, ",")
+		r := t.rank(host)
+		if s := rankSender(from, sender); r > 0 && s >= 0 && 4*s+r > rank {
+			rank, found = 4*s+r, &credentials{user: user, password: password}
+			if command, ok := strings.CutPrefix(password, "|"); ok && strings.HasPrefix(command, "/") {
+				found.password, found.command = "", command
+			}
 		}
 	}
 	return found, nil
@@ -67,6 +77,20 @@ func (t *target) rank(host string) int {
 	return 0
 }
 
+// rankSender says how closely a line's sender names that of the mail: -1 is not
+// at all, 0 is a line for all senders.
+func rankSender(pattern, sender string) int {
+	switch {
+	case pattern == "":
+		return 0
+	case strings.EqualFold(pattern, sender):
+		return 2
+	case pattern[0] == '@' && len(sender) > len(pattern) && strings.EqualFold(sender[len(sender)-len(pattern):], pattern):
+		return 1
+	}
+	return -1
+}
+
 func cutBlank(s string) (word, rest string) {
 	i := strings.IndexAny(s, " \t")
 	if i < 0 {
@@ -77,17 +101,22 @@ func cutBlank(s string) (word, rest string) {
 
 // authenticate logs in. That it does not work is never the fault of the mail,
 // so it is temporary: a changed password must not bounce the queue.
-func (s *session) authenticate(cr *credentials) *openFailure {
+func (s *session) authenticate(ctx context.Context, cr *credentials) *openFailure {
 	if cr == nil {
 		return nil
 	}
-	mech := s.mechanism()
+	mech := s.mechanism(cr)
 	if mech == "" {
 		return &openFailure{Result: unreachable("4.7.0", "%s offers no AUTH mechanism that may be used here (offered: %s; encryption: %s)",
 			s.target.relay, strings.Join(s.ext.auth, " "), s.tlsFacts())}
 	}
 	s.phase(s.c.opt.timeouts.command)
-	r, err := s.login(mech, cr)
+	r, err := s.login(ctx, mech, cr)
+	var own *ownFailure
+	if errors.As(err, &own) { // nothing is wrong with the connection, but it is of no use
+		s.broken = true
+		return &openFailure{unreachable("4.7.0", "AUTH %s at %s: %v", mech, s.target.relay, own), err}
+	}
 	if err != nil {
 		return s.lost("AUTH "+mech, err)
 	}
@@ -98,11 +127,19 @@ func (s *session) authenticate(cr *credentials) *openFailure {
 }
 
 // mechanism chooses how to log in. A password goes over the network only
-// encrypted, unless the administrator turned encryption off for this host.
-func (s *session) mechanism() string {
-	order := []string{"CRAM-MD5"}
-	if s.tls != nil || s.key.mode == tlsOff || s.target.loopback() {
-		order = []string{"PLAIN", "LOGIN", "CRAM-MD5"}
+// encrypted, unless the administrator turned encryption off for this host. One
+// that does not leave this host at all is better still.
+func (s *session) mechanism(cr *credentials) string {
+	open := s.tls != nil || s.key.mode == tlsOff || s.target.loopback()
+	var order []string
+	switch {
+	case cr.command != "" && open:
+		order = []string{"OAUTHBEARER", "XOAUTH2"}
+	case cr.command != "":
+	case open:
+		order = []string{"SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5"}
+	default:
+		order = []string{"SCRAM-SHA-256", "CRAM-MD5"}
 	}
 	for _, m := range order {
 		if slices.Contains(s.ext.auth, m) {
@@ -114,8 +151,12 @@ func (s *session) mechanism() string {
 
 var errChallenge = errors.New("AUTH challenge is not base64")
 
-func (s *session) login(mech string, cr *credentials) (reply, error) {
+func (s *session) login(ctx context.Context, mech string, cr *credentials) (reply, error) {
 	switch mech {
+	case "OAUTHBEARER", "XOAUTH2":
+		return s.loginToken(ctx, mech, cr)
+	case "SCRAM-SHA-256":
+		return s.loginSCRAM(cr)
 	case "PLAIN":
 		return s.askSecret("AUTH PLAIN ", []byte("\x00"+cr.user+"\x00"+cr.password))
 	case "LOGIN":

@@ -20,6 +20,7 @@ type client struct {
 	tickets, verifiedTickets tls.ClientSessionCache
 	roots                    *x509.CertPool // nil: those of the system
 	sts                      *stsCache
+	tokens                   tokens
 }
 
 func newClient(o options) *client {

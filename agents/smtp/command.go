@@ -43,7 +43,9 @@ How it is sent:
   -C file      our certificate and its key (PEM), for hosts that ask for one;
                must have mode 0600
   -A file      log in with the user and password of a line "HOST USER PASSWORD"
-               that matches the destination ("*": any); must have mode 0600
+               that matches the destination ("*": any); must have mode 0600.
+               "HOST,SENDER USER PASSWORD" is for mail of a sender or @domain;
+               "|/command" as the password prints an OAuth token
   -P           no PIPELINING
   -B           no BDAT (CHUNKING)
   -T limits    time limits: conn=30s,cmd=5m,data=3m,dot=10m,job=25m

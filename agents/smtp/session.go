@@ -171,7 +171,7 @@ func (s *session) greet(ctx context.Context, su setup) *openFailure {
 	if fail := s.secure(ctx, su); fail != nil {
 		return fail
 	}
-	return s.authenticate(su.creds)
+	return s.authenticate(ctx, su.creds)
 }
 
 // hello introduces us, by HELO if the peer does not know EHLO.

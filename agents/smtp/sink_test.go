@@ -23,7 +23,8 @@ type sink struct {
 	ext  []string // EHLO keywords
 	cert *tls.Certificate
 
-	clients *x509.CertPool // not nil: a client must have a certificate from here
+	clients *x509.CertPool                                 // not nil: a client must have a certificate from here
+	login   func(c *sinkConn, mech, initial string) string // not nil: goes through AUTH and returns the last reply
 
 	// script returns the answer for a stage (banner, EHLO, HELO, STARTTLS, AUTH,
 	// MAIL, RCPT, DATA, DOT, BDAT, RSET, QUIT, NOOP); "" is the usual one. "!close"
@@ -280,6 +281,14 @@ func (c *sinkConn) startTLS() bool {
 
 func (c *sinkConn) login(arg string) bool {
 	mech, initial, _ := strings.Cut(arg, " ")
+	if c.sink.login != nil {
+		last := c.sink.login(c, mech, initial)
+		if last == "!close" {
+			return false
+		}
+		io.WriteString(c.nc, last+"\r\n")
+		return true
+	}
 	words := []string{mech, initial}
 	challenges := map[string][]string{"LOGIN": {"VXNlcm5hbWU6", "UGFzc3dvcmQ6"}, "CRAM-MD5": {"PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+"}}[mech]
 	for _, ch := range challenges {

@@ -202,11 +202,11 @@ func TestAuth(t *testing.T) {
 func TestNoPlainPassword(t *testing.T) {
 	c := newClient(defaultOptions())
 	s := &session{c: c, ext: extensions{auth: []string{"PLAIN", "LOGIN"}}, target: target{network: "tcp", address: "192.0.2.1:25"}}
-	if m := s.mechanism(); m != "" {
+	if m := s.mechanism(&credentials{}); m != "" {
 		t.Errorf("in the clear by %s", m)
 	}
 	s.ext.auth = append(s.ext.auth, "CRAM-MD5")
-	if m := s.mechanism(); m != "CRAM-MD5" {
+	if m := s.mechanism(&credentials{}); m != "CRAM-MD5" {
 		t.Errorf("got %q", m)
 	}
 }
