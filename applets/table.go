@@ -60,10 +60,11 @@ func Table() []Applet {
 		{Name: "scheduler", Class: Daemon, Help: "Manage the queue and run transport agents", Command: scheduler.Command},
 		{Name: "smtpserver", Class: Daemon, Help: "Receive mail by SMTP", Command: smtpserver.Command},
 
-		{Name: "sendmail", Aliases: []string{"send-mail"}, Class: User, Help: "Submit a message", Command: sendmail.Command, Submit: true,
+		{Name: "sendmail", Aliases: []string{"send-mail", "hoststat", "purgestat", "smtpd"}, Class: User, Help: "Submit a message", Command: sendmail.Command, Submit: true,
 			Links: []string{"sbin/sendmail", "lib/sendmail"}, Collect: 400},
 		{Name: "mailq", Class: User, Help: "Show the queue", Command: mailq.Command, Links: []string{"bin/mailq"}},
 		{Name: "newaliases", Class: User, Help: "Build the alias database", Command: newaliases.Command, Links: []string{"bin/newaliases"}},
+		{Name: "newdb", Class: User, Help: "Build all tables", Command: newaliases.NewdbCommand},
 		{Name: "vacation", Class: User, Help: "Answer mail while its reader is away", Command: vacation.Command, Links: []string{"bin/vacation"}},
 		{Name: "rmail", Class: User, Help: "Receive mail by UUCP", Command: sendmail.RmailCommand, Links: []string{"bin/rmail"}},
 

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"zmailer/shellcfg/relations/cdb"
 	"zmailer/spool/proc"
 )
@@ -24,8 +26,9 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-func newaliases(args ...string) (string, error) {
-	cmd := Command()
+func newaliases(args ...string) (string, error) { return execute(Command(), args) }
+
+func execute(cmd *cobra.Command, args []string) (string, error) {
 	var out bytes.Buffer
 	cmd.SetOut(&out)
 	cmd.SetErr(&out)
@@ -104,10 +107,78 @@ func TestStatus(t *testing.T) {
 
 func TestMeter(t *testing.T) {
 	var out bytes.Buffer
-	m := &meter{w: &out, file: "aliases", next: time.Now().Add(-time.Second)}
+	m := newMeter(&out, "aliases", true)
+	m.next = time.Now().Add(-time.Second)
 	m.show(1, 4)
 	m.show(2, 4)
+	m.end()
 	if out.String() != "aliases: 25%\n" {
 		t.Errorf("%q", out.String())
+	}
+	out.Reset()
+	m.tty, m.next = true, time.Time{}
+	m.show(3, 4)
+	m.end()
+	if out.String() != "\raliases: 75%\r\x1b[K" {
+		t.Errorf("terminal: %q", out.String())
+	}
+	out.Reset()
+	m = newMeter(&out, "aliases", false)
+	m.show(1, 4)
+	if out.Len() > 0 {
+		t.Errorf("not wanted: %q", out.String())
+	}
+}
+
+// All tables of the policy in one go, each by itself.
+func TestNewdb(t *testing.T) {
+	dir := t.TempDir()
+	db := func(name string) string { return filepath.Join(dir, "db", name) }
+	write(t, filepath.Join(dir, "zmailer.conf"), "POSTOFFICE="+dir+"\n")
+	t.Setenv("ZCONFIG", filepath.Join(dir, "zmailer.conf"))
+	newdb := func(args ...string) (string, error) { return execute(NewdbCommand(), args) }
+	if _, err := newdb(); proc.Code(err) != proc.NoInput {
+		t.Errorf("no tables: %v", err)
+	}
+	write(t, db("aliases"), "joe: ann\n")
+	write(t, db("aliases.private"), "secret: bob\n")
+	write(t, db("virtual"), "Info@X.example joe, ann\n")
+	write(t, db("routes"), "x.example smtp!y.example\n")
+	if err := os.Chmod(db("aliases.private"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := newdb()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"aliases: 1 aliases,", "aliases.private: 1 aliases,", "virtual: 1 entries,", "routes: not built, as routes and addressroutes"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q, want %q", out, want)
+		}
+	}
+	lookup(t, db("aliases"), "joe", "ann")
+	lookup(t, db("aliases.private"), "secret", "bob")
+	lookup(t, db("virtual"), "info@x.example", "joe, ann")
+	for name, mode := range map[string]os.FileMode{"aliases": 0o644, "aliases.private": 0o600} {
+		if st, err := os.Stat(db(name) + Suffix); err != nil || st.Mode().Perm() != mode {
+			t.Errorf("%s: %v, %v", name, st.Mode(), err)
+		}
+	}
+	// One that is bad does not keep the others from being built.
+	write(t, db("aliases"), "joe bob\n")
+	write(t, db("virtual"), "info@x.example bob\n")
+	if _, err := newdb(); proc.Code(err) != proc.DataErr || !strings.Contains(err.Error(), "aliases:1:") {
+		t.Errorf("bad aliases: %v", err)
+	}
+	lookup(t, db("aliases"), "joe", "ann")
+	lookup(t, db("virtual"), "info@x.example", "bob")
+	if out, err := newdb("-s", "virtual"); err != nil || out != "" {
+		t.Errorf("-s virtual: %q, %v", out, err)
+	}
+	if out, err := newdb("-v", "virtual"); err != nil || !strings.Contains(out, ", in ") {
+		t.Errorf("-v virtual: %q, %v", out, err)
+	}
+	if _, err := newdb("nosuch"); proc.Code(err) != proc.NoInput {
+		t.Errorf("nosuch: %v", err)
 	}
 }

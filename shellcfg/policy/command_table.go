@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -24,14 +25,24 @@ func (l *loader) relation(c *shell.Call) int {
 	if l.cfg.Isolated || l.isFake(spec.Name) {
 		return l.fake(c, spec)
 	}
+	if source, ok := strings.CutSuffix(spec.File, builtSuffix); ok && spec.Type == "cdb" {
+		if _, err := os.Stat(source); err == nil {
+			text := spec
+			text.Type, text.File = "text", source
+			l.p.built = append(l.p.built, Build{text, spec.File})
+		}
+	}
 	return l.declare(c, spec)
 }
+
+// builtSuffix is what the name of a built table has behind the name of its source.
+const builtSuffix = ".cdb"
 
 // table declares a table that need not exist: as relation, with the file
 // $MAILVAR/db/NAME and type text by default. As long as there is no such file the
 // command finds nothing, with status 1; when it appears the configuration is
-// loaded anew; the status of table itself is 1. FILE.cdb, which newaliases and newdb build, is asked instead unless
-// FILE has changed since.
+// loaded anew; the status of table itself is 1. FILE.cdb, which newaliases and
+// newdb build, is asked instead unless FILE has changed since.
 func (l *loader) table(c *shell.Call) int {
 	spec, err := relations.ParseSpec(c.Args)
 	if err != nil {
@@ -48,7 +59,7 @@ func (l *loader) table(c *shell.Call) int {
 	}
 	built := spec
 	built.Lower = spec.Lower || spec.Type == "aliases"
-	built.Type, built.File = "cdb", spec.File+".cdb"
+	built.Type, built.File = "cdb", spec.File+builtSuffix
 	haveBuilt := false
 	if spec.Type == "text" || spec.Type == "aliases" {
 		if haveBuilt, err = l.exists(built.File); err != nil {
@@ -56,6 +67,9 @@ func (l *loader) table(c *shell.Call) int {
 		}
 	}
 	have, err := l.exists(spec.File)
+	if have && (spec.Type == "text" || spec.Type == "aliases") {
+		l.p.built = append(l.p.built, Build{spec, built.File})
+	}
 	switch {
 	case err != nil:
 		return c.Fail(err)

@@ -57,6 +57,7 @@ type Policy struct {
 	dns      resolver.Resolver
 	prog     *shell.Program
 	tables   []*relations.Relation
+	built    []Build
 	sources  []source   // files that the version was made from, or that were missing
 	presence []presence // files that decided by being there
 	nobody   int
@@ -175,6 +176,16 @@ func (p *Policy) Program() *shell.Program { return p.prog }
 
 // Tables are the declared tables, for tools and statistics.
 func (p *Policy) Tables() []*relations.Relation { return p.tables }
+
+// A Build is a table that is compiled from a file that people write.
+type Build struct {
+	Spec   relations.Spec // of the file; its Type says how to read it
+	Target string         // the compiled table
+}
+
+// Builds are what the policy declares with "table" and has a file, and tables of
+// type cdb beside whose file X.cdb there is a file X of keys and values.
+func (p *Policy) Builds() []Build { return p.built }
 
 // Nobody is the uid without rights.
 func (p *Policy) Nobody() int { return p.nobody }
