@@ -36,6 +36,7 @@ func (j *job) setups(ctx context.Context, targets []target) []setup {
 	var set []setup
 	for i := range targets {
 		su := setup{target: &targets[i]}
+		su.from = c.opt.sources.of(su.target, j.sender())
 		var err error
 		if su.trust, err = c.trustFor(ctx, su.target); err != nil {
 			j.note(unreachable("4.7.5", "%s: %v", su.target.relay, err))

@@ -23,6 +23,8 @@ Where mail goes:
                domain, domain:port, [host]:port, [address]:port or /socket
   -p port      port where none is named (25; with -M there is no default)
   -x           no MX: only the addresses of a domain itself
+  -b addr      our address of connections, or pattern=addr for destinations,
+               or pattern with "@" for senders: -b 192.0.2.1,*@list.test=192.0.2.2
   -r file      resolv.conf to use
 
 How it is sent:
@@ -109,7 +111,7 @@ func parseOptions(conf *shellcfg.Conf, args []string) (options, error) {
 	cl := commandLine{options: defaultOptions()}
 	cl.hello = conf.Hostname
 	cl.tls.table = &tlsTable{path: conf.Path("db/tlspolicy")}
-	g := proc.NewGetopt("1A:BC:F:MPS:T:h:l:m:n:p:r:x", args)
+	g := proc.NewGetopt("1A:BC:F:MPS:T:b:h:l:m:n:p:r:x", args)
 	for g.Next() {
 		if err := cl.option(g); err != nil {
 			return options{}, err
@@ -146,6 +148,8 @@ func (cl *commandLine) option(g *proc.Getopt) (err error) {
 		err = cl.tls.set(g.Value)
 	case 'T':
 		err = cl.timeouts.set(g.Value)
+	case 'b':
+		err = cl.sources.set(g.Value)
 	case 'h':
 		cl.hello = g.Value
 	case 'l':

@@ -22,6 +22,7 @@ type options struct {
 	chunking     bool
 	credFile     string
 	tls          tlsPolicy
+	sources      sources
 	stsDir       string            // where MTA-STS policies are kept; "": nowhere
 	certificates []tls.Certificate // ours, for peers that ask for one
 	timeouts     timeouts

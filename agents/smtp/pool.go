@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -13,10 +14,11 @@ type poolKey struct {
 	name    string // host name that the certificate was verified for
 	check   string // records or fingerprints that it was checked for
 	login   credentials
+	from    netip.Addr
 }
 
 func (su *setup) key() poolKey {
-	k := poolKey{address: su.target.address, mode: su.mode, check: su.check()}
+	k := poolKey{address: su.target.address, mode: su.mode, check: su.check(), from: su.from}
 	if su.mode == tlsVerify || su.mode == tlsDANE {
 		k.name = su.target.name
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -44,6 +45,7 @@ type setup struct {
 	target *target
 	trust
 	creds *credentials
+	from  netip.Addr // our address; the zero Addr is the system's choice
 }
 
 // open connects and goes through greeting, EHLO, STARTTLS and AUTH. When it
@@ -76,7 +78,7 @@ func (c *client) connect(ctx context.Context, su setup, end time.Time) (*session
 	if !end.IsZero() && end.Before(limit) {
 		limit = end
 	}
-	dialer := net.Dialer{Deadline: limit, KeepAlive: -1}
+	dialer := net.Dialer{Deadline: limit, KeepAlive: -1, LocalAddr: su.localAddr()}
 	nc, err := dialer.DialContext(ctx, t.network, t.address)
 	if err != nil {
 		c.dead.add(t.address)
