@@ -50,7 +50,7 @@ finish what they have, for 10 seconds at most, and end.`,
 	return cmd
 }
 
-const collectPercent = 40
+const collectPercent = 25
 
 const confName = "scheduler.conf"
 

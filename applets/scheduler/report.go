@@ -63,21 +63,39 @@ func (q *Queue) work(m *message, what string, make func(*reporter, *spool.Contro
 		if err == nil {
 			events, err = make(&r, c)
 		}
-		if len(events) > 0 { // also after an error: what was sent is not sent again
-			err = errors.Join(err, q.spool.AppendEvents(id, events))
-		}
 		if err != nil {
 			q.log.Error("report cannot be made: trying again", "spoolid", id, "action", what, "err", err)
 		}
-		return func() {
+		return q.noteReports(m, events, func() {
 			m.flags &^= msgWorking
 			done(err)
 			if err != nil {
 				q.stats.diskErrors++
 			}
 			q.worked(m, err)
-		}
+		})
 	})
+}
+
+// noteReports appends the events of reports that were sent, at the disk; then is
+// called when they are written. Until then this alone is tried again: a report that
+// was sent is not sent again.
+func (q *Queue) noteReports(m *message, events []byte, then func()) (done func()) {
+	if len(events) == 0 {
+		return then
+	}
+	id := m.id.spool()
+	err := q.spool.AppendEvents(id, events)
+	if err == nil {
+		return then
+	}
+	q.log.Error("control file cannot be written: trying again", "spoolid", id, "err", err)
+	return func() {
+		q.stats.diskErrors++
+		q.after(diskRetry, func() {
+			q.atDisk(id, func() func() { return q.noteReports(m, events, then) })
+		})
+	}
 }
 
 func (q *Queue) worked(m *message, err error) {
