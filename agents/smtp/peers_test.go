@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"zmailer/spool"
+	"zmailer/testdata/peers"
 )
 
 // A peer is mail software of others, as testdata/peers/fetch.sh unpacks it. It
@@ -33,7 +34,7 @@ type peer struct {
 
 // In the files of a peer, DIR is the scratch directory and PORT the port; joe, ann
 // and jöe are known at peer.test, nobody@peer.test is not.
-var peers = []peer{
+var mailServers = []peer{
 	{
 		name: "postfix", utf8: true,
 		argv:  []string{"sh", "-c", "mkdir -p /var/spool/postfix /var/lib/postfix && chown postfix /var/lib/postfix && postfix -c DIR check; exec postfix -c DIR start-fg"},
@@ -143,17 +144,11 @@ const enter = "../../testdata/peers/enter.sh"
 // answers.
 func startPeer(t *testing.T, p *peer, port int, ready func(dir string) bool) string {
 	t.Helper()
-	root := os.Getenv("ZMAILER_PEERS")
-	if home, err := os.UserHomeDir(); root == "" && err == nil {
-		root = filepath.Join(home, ".cache/zmailer-peers")
-	}
-	root = filepath.Join(root, p.name)
-	switch _, err := os.Stat(root); {
-	case testing.Short():
+	if testing.Short() {
 		t.Skip("starts other mail software")
-	case err != nil:
-		t.Skipf("%s is not there: run testdata/peers/fetch.sh", p.name)
-	case os.Getuid() != 0:
+	}
+	root := peers.Dir(t, p.name)
+	if os.Getuid() != 0 {
 		t.Skipf("%s needs root, to have a namespace of its own", p.name)
 	}
 	if out, err := exec.Command(enter, root, "true").CombinedOutput(); err != nil {
@@ -300,8 +295,8 @@ func peerMails() []peerMail {
 // What we say is taken by the mail servers of others, in the clear and encrypted,
 // pipelined and one by one, with and without BDAT, and arrives as it was.
 func TestPeers(t *testing.T) {
-	for i := range peers {
-		p := &peers[i]
+	for i := range mailServers {
+		p := &mailServers[i]
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			port := freePort(t)

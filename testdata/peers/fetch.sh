@@ -30,6 +30,8 @@ peer() {
 		for deb in *.deb; do
 			dpkg -x "$deb" ../root
 		done
+		# Nobody is to gain rights by a copy in somebody's cache.
+		chmod -R ug-s ../root
 	) >"$dir/$name.log" 2>&1 || {
 		rm -rf "$work"
 		return 1
