@@ -75,7 +75,7 @@ func Table() []Applet {
 		{Name: "errormail", Class: Agent, Help: "Fail the addresses that the policy rejects", Command: errormail.Command},
 		{Name: "hold", Class: Agent, Help: "Keep mail until a time, a host or a file lets it go", Command: hold.Command, Hidden: true},
 		{Name: "expirer", Class: Agent, Help: "End what it is given: fail it, or drop it in silence", Command: expirer.Command},
-		{Name: "reroute", Class: Agent, Help: "Give what it is given back to the router", Command: reroute.Command},
+		{Name: "reroute", Class: Agent, Help: "Give what it is given back to the router", Command: reroute.Command, Hidden: true},
 
 		{Name: "explain", Class: Admin, Help: "Say where mail to an address would go, and why", Command: explain.Command},
 		{Name: "check", Class: Admin, Help: "Check the configuration", Command: check.Command},
