@@ -1,7 +1,6 @@
 package smtpserver
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"math"
@@ -18,13 +17,17 @@ import (
 // file is loaded; the second decides, in a hook.
 func (c *config) commands() map[string]shell.Command {
 	return map[string]shell.Command{
-		"listen":    c.declare(c.listen),
-		"tls":       c.declare(c.certificate),
-		"relay_for": c.declare(c.relayFor),
-		"passwords": c.declare(c.passwordFile),
-		"limit":     c.declare(c.limit),
-		"ask":       c.declare(c.ask),
-		"verify":    c.declare(c.verify),
+		"listen":       c.declare(c.listen),
+		"tls":          c.declare(c.certificate),
+		"relay_for":    c.declare(c.relayFor),
+		"passwords":    c.declare(c.passwordFile),
+		"limit":        c.declare(c.limit),
+		"ask":          c.declare(c.ask),
+		"proxy_from":   c.declare(c.proxyFrom),
+		"xclient_from": c.declare(c.xclientFrom),
+		"verify":       c.declare(c.verify),
+		"relation":     c.declare(c.relation),
+		"tls_profile":  c.declare(c.tlsProfile),
 
 		"reject":    decide(func(v *verdict, args []string) error { v.refusal = parseReply(5, args); return nil }),
 		"defer":     decide(func(v *verdict, args []string) error { v.refusal = parseReply(4, args); return nil }),
@@ -76,19 +79,6 @@ func (c *config) listen(call *shell.Call) error {
 	return err
 }
 
-// tls CERTIFICATE KEY, files in PEM; one for each name the server has.
-func (c *config) certificate(call *shell.Call) error {
-	if len(call.Args) != 2 {
-		return errors.New("want the files of certificate and key")
-	}
-	cert, err := tls.LoadX509KeyPair(c.path(call.Args[0]), c.path(call.Args[1]))
-	if err != nil {
-		return err
-	}
-	c.certs = append(c.certs, cert)
-	return nil
-}
-
 // passwords FILE: those who may log in.
 func (c *config) passwordFile(call *shell.Call) (err error) {
 	if len(call.Args) != 1 {
@@ -108,14 +98,7 @@ func (c *config) path(name string) string {
 
 // relay_for NETWORK...
 func (c *config) relayFor(call *shell.Call) error {
-	for _, arg := range call.Args {
-		p, err := parseNetwork(arg)
-		if err != nil {
-			return err
-		}
-		c.relay = append(c.relay, p)
-	}
-	return nil
+	return addNetworks(&c.relay, call.Args)
 }
 
 // parseNetwork reads an address or a prefix. Bits beyond the prefix are an

@@ -73,19 +73,23 @@ type asks struct{ mail, rcpt, vrfy, expn bool }
 
 // A config is smtpserver.conf as loaded. It never changes.
 type config struct {
-	conf    *shellcfg.Conf
-	listens []listenSpec
-	relay   []netip.Prefix
-	limits  limits
-	tls     *tls.Config // nil: no certificate
-	prog    *shell.Program
-	hooks   hooks
-	asks    asks
-	checks  checks
+	conf              *shellcfg.Conf
+	listens           []listenSpec
+	relay             []netip.Prefix
+	proxies, xclients []netip.Prefix
+	limits            limits
+	tls               *tls.Config // nil: no certificate
+	prog              *shell.Program
+	hooks             hooks
+	asks              asks
+	checks            checks
 
 	passwords *passwordFile // nil: nobody can log in
 
-	certs []tls.Certificate
+	log    *slog.Logger
+	certs  certificates
+	minTLS uint16
+	use    usage
 }
 
 // loadConfig runs the instance's smtpserver.conf, or the stock one. Errors name
@@ -103,7 +107,7 @@ func loadConfig(ctx context.Context, conf *shellcfg.Conf, log *slog.Logger) (*co
 }
 
 func runConfig(ctx context.Context, conf *shellcfg.Conf, log *slog.Logger, file string, src io.Reader) (*config, error) {
-	c := &config{conf: conf, limits: defaultLimits(), asks: asks{rcpt: true}}
+	c := &config{conf: conf, log: log, minTLS: tls.VersionTLS12, limits: defaultLimits(), asks: asks{rcpt: true}}
 	vars := conf.Vars()
 	if vars["PATH"] == "" {
 		vars["PATH"] = "/usr/local/bin:/usr/bin:/bin"
@@ -135,7 +139,7 @@ func runConfig(ctx context.Context, conf *shellcfg.Conf, log *slog.Logger, file 
 		}
 	}
 	if len(c.certs) > 0 {
-		c.tls = serverTLS(c.certs)
+		c.tls = serverTLS(c.certs, c.minTLS)
 	}
 	return c, c.check(file)
 }
@@ -157,23 +161,7 @@ func (c *config) check(file string) error {
 
 // relays tells whether a client at ip may send to everybody.
 func (c *config) relays(ip netip.Addr) bool {
-	for _, p := range c.relay {
-		if p.Contains(ip) {
-			return true
-		}
-	}
-	return false
-}
-
-// serverTLS is the configuration for all certificates; crypto/tls picks by the
-// name the client asks for. Tickets are off: senders of one large vendor fail
-// with Go's.
-func serverTLS(certs []tls.Certificate) *tls.Config {
-	return &tls.Config{
-		Certificates:           certs,
-		MinVersion:             tls.VersionTLS12,
-		SessionTicketsDisabled: true,
-	}
+	return contains(c.relay, ip)
 }
 
 // Check loads the instance's configuration and returns what is wrong with it.

@@ -179,7 +179,10 @@ func (d *daemon) reload(ctx context.Context) {
 		return
 	}
 	d.conf = conf
-	d.srv.cfg.Store(cfg)
+	old := d.srv.cfg.Swap(cfg)
+	if err := old.use.retire(); err != nil {
+		d.log.Error("close tables", "err", err)
+	}
 	d.rebind(ctx)
 	if err := d.newAsker(); err != nil {
 		d.log.Error("reload, the old routers go on", "err", err)

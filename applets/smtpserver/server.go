@@ -99,6 +99,9 @@ const acceptPause = 100 * time.Millisecond
 // serve begins a session, or turns the client away.
 func (srv *server) serve(ctx context.Context, c net.Conn, spec listenSpec) {
 	cfg := srv.cfg.Load()
+	for !cfg.use.begin() {
+		cfg = srv.cfg.Load() // it has just been replaced
+	}
 	s := &session{
 		srv: srv, cfg: cfg, log: srv.log, ctx: ctx, conn: c, role: spec.role,
 		begun: time.Now(),
@@ -109,19 +112,35 @@ func (srv *server) serve(ctx context.Context, c net.Conn, spec listenSpec) {
 	} else {
 		s.clientText = "local"
 	}
+	s.peer = s.client
 	s.in.init(c, s.beforeRead)
+	if !s.peer.IsValid() || !contains(cfg.proxies, s.peer) {
+		srv.begin(s, spec)
+		return
+	}
+	go func() {
+		if err := srv.behindProxy(c, s); err != nil {
+			srv.log.Warn("turned away", "client", s.clientText, "err", err)
+			c.Close()
+			srv.endUse(cfg)
+			return
+		}
+		srv.begin(s, spec)
+	}()
+}
+
+// begin begins a session whose client is known, or turns it away.
+func (srv *server) begin(s *session, spec listenSpec) {
+	cfg := s.cfg
 	if why := srv.enter(s, cfg); why != "" {
-		srv.turnAway(c, spec, s, why)
+		srv.turnAway(s.conn, spec, s, why)
+		srv.endUse(cfg)
 		return
 	}
 	s.relay = s.client.IsValid() && cfg.relays(s.client)
-	switch {
-	case !s.client.IsValid() || s.client.IsLoopback():
-		s.name = found("localhost")
-	case srv.names != nil:
-		s.name = startLookup(ctx, srv.names, s.client)
-	}
+	s.name = srv.lookup(s.ctx, s.client)
 	go func() {
+		defer srv.endUse(cfg)
 		defer srv.leave(s)
 		if spec.tls {
 			s.runTLS()
@@ -129,6 +148,23 @@ func (srv *server) serve(ctx context.Context, c net.Conn, spec listenSpec) {
 			s.run()
 		}
 	}()
+}
+
+// lookup begins the search for the name of a client.
+func (srv *server) lookup(ctx context.Context, ip netip.Addr) *lookup {
+	switch {
+	case !ip.IsValid() || ip.IsLoopback():
+		return found("localhost")
+	case srv.names == nil:
+		return found("unknown")
+	}
+	return startLookup(ctx, srv.names, ip)
+}
+
+func (srv *server) endUse(cfg *config) {
+	if err := cfg.use.end(); err != nil {
+		srv.log.Error("close tables", "err", err)
+	}
 }
 
 // runTLS is run on a port where TLS comes first.
@@ -194,9 +230,9 @@ func (srv *server) leave(s *session) {
 
 // turnAway says why and closes. The few octets fit into the socket's buffer, so
 // nobody waits for the client to read them.
-func (srv *server) turnAway(c net.Conn, spec listenSpec, s *session, why string) {
+func (srv *server) turnAway(c conn, spec listenSpec, s *session, why string) {
 	if !spec.tls {
-		if err := c.SetWriteDeadline(time.Now().Add(time.Second)); err == nil {
+		if err := c.SetDeadline(time.Now().Add(time.Second)); err == nil {
 			c.Write([]byte("421 " + why + "\r\n")) // the client is gone, or will see it
 		}
 	}

@@ -27,7 +27,8 @@ type session struct {
 	up   [16]byte // the verb in upper case
 
 	role       role
-	client     netip.Addr
+	peer       netip.Addr // of the connection
+	client     netip.Addr // the peer, or for whom it speaks
 	clientText string
 	name       *lookup    // reverse DNS, under way
 	local      *LocalUser // the user behind standard input; nil for a client on the network

@@ -50,6 +50,8 @@ func (s *session) command(line []byte) error {
 		s.hello(string(arg), true, true)
 	case "AUTH":
 		return s.auth(string(arg))
+	case "XCLIENT":
+		s.xclient(string(arg))
 	case "STARTTLS":
 		return s.withoutArg(arg, s.startTLS)
 	case "QUIT":
@@ -150,6 +152,9 @@ func (s *session) hello(name string, extended, lmtp bool) {
 	}
 	if s.offersAuth() {
 		b = append(b, "250-AUTH PLAIN LOGIN\r\n"...)
+	}
+	if s.offersXClient() {
+		b = append(b, xclientOffer...)
 	}
 	s.out = append(b, "250 HELP\r\n"...)
 	s.spill()
