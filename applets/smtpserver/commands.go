@@ -36,6 +36,7 @@ func (c *config) commands() map[string]shell.Command {
 
 		"dnsbl":       dnsbl,
 		"rate":        rate,
+		"greylisted":  about(greyCommand),
 		"spf":         about(spfCommand),
 		"has_name":    about(hasName),
 		"helo_ok":     about(heloOK),

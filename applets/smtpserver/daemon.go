@@ -91,6 +91,9 @@ func (d *daemon) run(ctx context.Context) error {
 		return proc.Exit(proc.TempFail, "%w", err)
 	}
 	defer pid.Close()
+	if err := d.handOverStore(); err != nil {
+		return err
+	}
 	if err := dropRights(d.conf, d.srv.spool, d.log); err != nil {
 		return proc.Exit(proc.NoPerm, "%w", err)
 	}
@@ -122,6 +125,9 @@ func (d *daemon) serve(ctx context.Context, hup <-chan os.Signal) {
 	d.srv.close(d.srv.cfg.Load().limits.shutdown)
 	d.srv.asker.Load().close()
 	d.closing.Wait()
+	if err := d.srv.grey.close(); err != nil {
+		d.log.Error("close greylist", "err", err)
+	}
 }
 
 // openJournal gives the spool its journal, if the configuration wants one. The

@@ -58,7 +58,7 @@ func (s *session) hook(fn string, args ...string) *smtp.SMTPError {
 	if s.shell == nil {
 		s.shell = s.cfg.prog.Session(s.ctx, s)
 	}
-	s.setHookVars()
+	s.setHookVars(fn, args)
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.limits.hook)
 	defer cancel()
 	s.shell.SetContext(ctx)
@@ -88,7 +88,7 @@ func (s *session) hook(fn string, args ...string) *smtp.SMTPError {
 	return nil
 }
 
-func (s *session) setHookVars() {
+func (s *session) setHookVars(fn string, args []string) {
 	set := s.shell.Setenv
 	set("client", s.clientText)
 	set("client_name", s.clientName())
@@ -102,6 +102,9 @@ func (s *session) setHookVars() {
 	set("auth_user", s.authUser)
 	set("sender", s.mail.from.String())
 	set("recipient", "")
+	if fn == "smtp_rcpt" {
+		set("recipient", args[0])
+	}
 	set("nrcpt", strconv.Itoa(len(s.mail.rcpts)))
 	set("size", strconv.FormatInt(max(s.mail.opts.Size, s.mail.body.size), 10))
 	set("spf", string(s.mail.auth.SPF.Value))

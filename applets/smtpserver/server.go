@@ -24,6 +24,7 @@ type server struct {
 	answers answers
 	logins  logins
 	rates   rates
+	grey    *greylist
 
 	cfg      atomic.Pointer[config]
 	asker    atomic.Pointer[asker]
@@ -41,7 +42,7 @@ type server struct {
 }
 
 func newServer(log *slog.Logger, sp *spool.Spool, cfg *config) *server {
-	srv := &server{log: log, spool: sp, sessions: make(map[*session]netip.Prefix), count: make(map[netip.Prefix]int)}
+	srv := &server{log: log, grey: newGreylist(sp), spool: sp, sessions: make(map[*session]netip.Prefix), count: make(map[netip.Prefix]int)}
 	srv.cfg.Store(cfg)
 	return srv
 }
