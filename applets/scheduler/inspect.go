@@ -145,9 +145,10 @@ var vertexStateNames = [...]string{ready: "ready", waiting: "waiting", running: 
 // each calls fn with the messages that may match, a shard of the queue at a time,
 // so that neither the owner nor the memory is taken up by a long queue.
 func (c *client) each(sel *queuesock.Selection, fn func(*seen) error) (scanned int, err error) {
-	shards := c.q.shardsOf(sel)
-	for _, i := range shards {
-		var batch []seen
+	var batch []seen
+	for _, i := range c.q.shardsOf(sel) {
+		clear(batch)
+		batch = batch[:0]
 		if err := c.ask(func() {
 			for _, m := range c.q.messages[i] {
 				scanned++
@@ -169,20 +170,20 @@ func (c *client) each(sel *queuesock.Selection, fn func(*seen) error) (scanned i
 
 // shardsOf lists the shards where messages of the selection can be.
 func (q *Queue) shardsOf(sel *queuesock.Selection) []int {
-	var shards []int
-	seen := make(map[int]bool)
-	for _, id := range sel.IDs {
-		if id, err := spool.ParseID(id); err == nil && !seen[int(id[spool.IDLen-1])%32] {
-			seen[int(id[spool.IDLen-1])%32] = true
-			shards = append(shards, int(id[spool.IDLen-1])%32)
-		}
-	}
+	var list []int
 	if len(sel.IDs) == 0 {
 		for i := range q.messages {
-			shards = append(shards, i)
+			list = append(list, i)
+		}
+		return list
+	}
+	for _, id := range sel.IDs {
+		if id, err := spool.ParseID(id); err == nil {
+			list = append(list, shardOf(msgID([]byte(id))))
 		}
 	}
-	return shards
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 func (q *Queue) see(m *message, sel *queuesock.Selection) (seen, bool) {
@@ -226,7 +227,7 @@ func (c *client) list(sel *queuesock.Selection) error {
 // entry reads the control file of a message and makes the entry of its recipients
 // that are selected; nil if there are none, or if the message is gone meanwhile.
 func (c *client) entry(s *seen, sel *queuesock.Selection) (*queuesock.Entry, error) {
-	ctl, err := spool.ReadControl(c.q.spool.ControlPath(s.id))
+	ctl, err := readControl(c.q.spool.ControlPath(s.id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -22,8 +22,8 @@ type Queue struct {
 	disk  *disk
 	now   time.Time // of the turn of the loop
 
-	messages [32]map[msgID]*message // by the last character of the id
-	loading  map[msgID]bool         // control files being read; true: read again
+	messages [shards]map[msgID]*message // by shardOf
+	loading  map[msgID]bool             // control files being read; true: read again
 	threads  map[threadKey]*thread
 	pools    map[poolKey]*pool
 	dirty    []*pool            // have something to dispatch
@@ -64,7 +64,16 @@ func newQueue(s *spool.Spool, conf *Config, l launcher, log *slog.Logger) *Queue
 	return q
 }
 
-func (q *Queue) shard(id msgID) map[msgID]*message { return q.messages[id[spool.IDLen-1]%32] }
+// shards is how many parts the index has. What goes through all messages does so a
+// part at a time, so that it holds up the owner for a moment only, and copies little.
+const shards = 256
+
+// shardOf is the part that a message belongs to: the last characters of ids differ.
+func shardOf(id msgID) int {
+	return int(id[spool.IDLen-1]%32)<<3 | int(id[spool.IDLen-2]%8)
+}
+
+func (q *Queue) shard(id msgID) map[msgID]*message { return q.messages[shardOf(id)] }
 func (q *Queue) sec() sec                          { return secOf(q.now) }
 
 // post has fn run by the owner.
