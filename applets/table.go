@@ -16,6 +16,7 @@ import (
 	"zmailer/applets/fsck"
 	"zmailer/applets/mailq"
 	"zmailer/applets/newaliases"
+	"zmailer/applets/policydiff"
 	"zmailer/applets/policytest"
 	"zmailer/applets/router"
 	"zmailer/applets/scheduler"
@@ -79,6 +80,8 @@ func Table() []Applet {
 
 		{Name: "explain", Class: Admin, Help: "Say where mail to an address would go, and why", Command: explain.Command},
 		{Name: "check", Class: Admin, Help: "Check the configuration", Command: check.Command},
+		{Name: "diff", Class: Admin, Help: "Say which addresses another configuration would route elsewhere", Command: policydiff.Command},
+		{Name: "tables", Class: Admin, Help: "Show what the router's tables have answered", Command: router.TablesCommand},
 		{Name: "test", Class: Admin, Help: "Run tests of the policy", Command: policytest.Command},
 		{Name: "tlscheck", Class: Admin, Help: "Say how mail to a domain would be encrypted, and try", Command: tlscheck.Command},
 		{Name: "ta-test", Class: Admin, Help: "Prove that a transport agent speaks the protocol", Command: tatest.Command},

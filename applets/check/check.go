@@ -7,6 +7,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -65,10 +66,26 @@ Status 0: nothing is wrong; 78: something is.`,
 type Findings struct {
 	Errors, Warnings int
 	lines            []string
+	first            []string // errors, for those who want a few words
 }
 
 // maxFindings bounds what is said: the first ones matter.
-const maxFindings = 500
+const (
+	maxFindings = 500
+	maxFirst    = 10
+)
+
+// Err is the first errors, or nil.
+func (f *Findings) Err() error {
+	if f.Errors == 0 {
+		return nil
+	}
+	text := strings.Join(f.first, "\n")
+	if more := f.Errors - len(f.first); more > 0 {
+		text += fmt.Sprintf("\nand %d more: see zmailer check", more)
+	}
+	return errors.New(text)
+}
 
 func (f *Findings) note(kind, format string, args ...any) {
 	switch {
@@ -81,6 +98,9 @@ func (f *Findings) note(kind, format string, args ...any) {
 
 func (f *Findings) errorf(format string, args ...any) {
 	f.Errors++
+	if len(f.first) < maxFirst {
+		f.first = append(f.first, rfc5322.OneLine(fmt.Sprintf(format, args...), 1000))
+	}
 	f.note("error", format, args...)
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"zmailer/applets/check"
 	"zmailer/spool"
 	"zmailer/spool/proc"
 )
@@ -48,7 +49,8 @@ the instance by its zmailer.conf.`,
 	add("kill [DAEMON...]", "Stop the daemons and wait until they are gone", (*instance).kill, "stop")
 	add("restart [DAEMON...]", "Stop and start the daemons", (*instance).restart)
 	add("run [DAEMON...]", "Supervise the daemons in the foreground, for service managers and containers", (*instance).run)
-	add("reload", "Have the daemons read their configuration again and reopen their logs", (*instance).reload, "logsync").Args = cobra.NoArgs
+	add("reload", "Check and test the configuration, then have the daemons take it and reopen their logs", (*instance).reload).Args = cobra.NoArgs
+	add("logsync", "Have the daemons reopen their logs", (*instance).hangup).Args = cobra.NoArgs
 	add("freeze", "Keep the mailer from being started", (*instance).freeze).Args = cobra.NoArgs
 	add("thaw", "Undo freeze", (*instance).thaw, "unfreeze").Args = cobra.NoArgs
 	add("resubmit", "Have the router try all deferred messages now", (*instance).resubmit).Args = cobra.NoArgs
@@ -242,7 +244,18 @@ func (in *instance) run(cmd *cobra.Command, names []string) error {
 	return supervise(cmd.Context(), in, orAll(names))
 }
 
-func (in *instance) reload(cmd *cobra.Command, _ []string) error {
+// reload has the daemons take a configuration that passes its check and its
+// tests. The router and its helpers do not take any other by themselves either.
+func (in *instance) reload(cmd *cobra.Command, args []string) error {
+	if err := check.Verify(cmd.Context(), in.conf); err != nil {
+		return proc.Exit(proc.Config, "not reloaded, the old configuration goes on: %w", err)
+	}
+	return in.hangup(cmd, args)
+}
+
+// hangup signals all daemons: they reopen their logs and read their configuration,
+// each keeping the old one if the new one is wrong.
+func (in *instance) hangup(*cobra.Command, []string) error {
 	n := 0
 	for _, name := range append([]string{"zmailer"}, daemons...) {
 		pid := in.pid(name)

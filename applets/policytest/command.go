@@ -70,24 +70,42 @@ func run(ctx context.Context, out io.Writer, stock bool, files []string) (*Runne
 		return nil, proc.Exit(proc.Config, "%w", err)
 	}
 	if len(files) == 0 {
-		pattern := conf.Path("tests/*.test")
-		if files, err = filepath.Glob(pattern); err != nil || len(files) == 0 {
-			return nil, proc.Exit(proc.NoInput, "there are no tests: no file is %s", pattern)
+		if files, err = testFiles(conf); err != nil || len(files) == 0 {
+			return nil, proc.Exit(proc.NoInput, "there are no tests: no file is %s", conf.Path(testPattern))
 		}
 	}
 	r := &Runner{Conf: conf, Out: out}
-	for _, name := range files {
+	return r, r.files(ctx, files)
+}
+
+// testPattern matches the tests of an instance, beside its configuration.
+const testPattern = "tests/*.test"
+
+func testFiles(conf *shellcfg.Conf) ([]string, error) { return filepath.Glob(conf.Path(testPattern)) }
+
+// Instance runs the tests of an instance. An instance without tests passes.
+func Instance(ctx context.Context, conf *shellcfg.Conf, out io.Writer) (*Runner, error) {
+	r := &Runner{Conf: conf, Out: out}
+	files, err := testFiles(conf)
+	if err != nil {
+		return nil, err
+	}
+	return r, r.files(ctx, files)
+}
+
+func (r *Runner) files(ctx context.Context, names []string) error {
+	for _, name := range names {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, proc.Exit(proc.NoInput, "%w", err)
+			return proc.Exit(proc.NoInput, "%w", err)
 		}
 		err = r.Run(ctx, name, f)
 		f.Close() // read only
 		if err != nil {
-			return nil, proc.Exit(proc.DataErr, "%w", err)
+			return proc.Exit(proc.DataErr, "%w", err)
 		}
 	}
-	return r, nil
+	return nil
 }
 
 // Stock runs the stock policy's own tests, in an instance of their own.

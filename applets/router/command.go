@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"zmailer/applets/check"
 	"zmailer/shellcfg"
 	"zmailer/shellcfg/policy"
 	"zmailer/spool"
@@ -82,7 +83,7 @@ func serve(ctx context.Context, conf *shellcfg.Conf, workers int) error {
 		return proc.Exit(proc.CantCreat, "%w", err)
 	}
 	defer logFile.Close()
-	h, err := policy.NewHolder(ctx, policy.Config{Conf: conf, Log: log})
+	h, err := policy.NewHolder(ctx, policy.Config{Conf: conf, Log: log, Accept: check.Verify})
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
 	}
@@ -108,6 +109,11 @@ func serve(ctx context.Context, conf *shellcfg.Conf, workers int) error {
 	if err := recoverSpool(s, log); err != nil {
 		return proc.Exit(proc.IOErr, "recover the spool: %w", err)
 	}
+	tables, err := listenTables(s.RunPath(tablesSocket), h, log)
+	if err != nil {
+		return proc.Exit(proc.OSErr, "%w", err)
+	}
+	defer tables.Close()
 	log.Info("started", "pid", os.Getpid(), "config", h.Conf().File)
 	go h.Watch(ctx)
 	go r.hangups(ctx, logFile)

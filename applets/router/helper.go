@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"zmailer/applets/check"
 	"zmailer/shellcfg"
 	"zmailer/shellcfg/policy"
 	"zmailer/spool"
@@ -45,7 +46,7 @@ func serveHelper(ctx context.Context, conf *shellcfg.Conf, in io.Reader, out io.
 	}
 	// What is said here ends up in the log of the SMTP server.
 	log := zlog.New(os.Stderr, "router")
-	h, err := policy.NewHolder(ctx, policy.Config{Conf: conf, Log: log})
+	h, err := policy.NewHolder(ctx, policy.Config{Conf: conf, Log: log, Accept: check.Verify})
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
 	}

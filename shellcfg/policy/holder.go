@@ -15,13 +15,18 @@ import (
 // checkEvery is how often a holder looks whether its configuration has changed.
 const checkEvery = 2 * time.Second
 
-// loadTime bounds the loading of a configuration.
-const loadTime = time.Minute
+// loadTime bounds the loading of a configuration, and acceptTime its check and
+// tests, which may have many aliases to route.
+const (
+	loadTime   = time.Minute
+	acceptTime = 10 * time.Minute
+)
 
 // A Holder has the current version of a policy and puts a new one in its place
 // when the files change. It is safe for concurrent use.
 type Holder struct {
-	cfg Config
+	cfg     Config
+	reloads sync.Mutex // held by the one reload under way
 
 	mu      sync.Mutex
 	current *version
@@ -91,18 +96,18 @@ func (h *Holder) close(p *Policy) {
 	}
 }
 
-// Reload loads the configuration anew, zmailer.conf included. If that fails the
-// current version goes on.
+// Reload loads the configuration anew, zmailer.conf included. If that fails, or
+// Accept refuses it, the current version goes on.
 func (h *Holder) Reload(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, loadTime)
-	defer cancel()
+	h.reloads.Lock() // what is accepted is what takes over
+	defer h.reloads.Unlock()
 	conf, err := shellcfg.LoadConf(h.cfg.Conf.File)
 	if err != nil {
 		return err
 	}
 	c := h.cfg
 	c.Conf = conf
-	p, err := load(ctx, c)
+	p, err := h.candidate(ctx, c)
 	h.mu.Lock()
 	if err != nil {
 		h.failed = p
@@ -119,6 +124,28 @@ func (h *Holder) Reload(ctx context.Context) error {
 	}
 	return nil
 }
+
+// candidate loads the version that is to take over. With an error it knows its
+// sources only.
+func (h *Holder) candidate(ctx context.Context, c Config) (*Policy, error) {
+	loading, cancel := context.WithTimeout(ctx, loadTime)
+	defer cancel()
+	p, err := load(loading, c)
+	if err != nil || c.Accept == nil {
+		return p, err
+	}
+	accepting, cancel := context.WithTimeout(ctx, acceptTime)
+	defer cancel()
+	if err := c.Accept(accepting, c.Conf); err != nil {
+		return p, errors.Join(err, p.Close())
+	}
+	if p.Changed() { // under the hands of Accept
+		return p, errors.Join(errMoved, p.Close())
+	}
+	return p, nil
+}
+
+var errMoved = errors.New("the files changed while they were checked")
 
 // changed tells whether files differ from the newest version, good or bad.
 func (h *Holder) changed() bool {

@@ -27,6 +27,10 @@ type Config struct {
 	DNS   resolver.Resolver // nil: the servers of resolv.conf
 	Users *users.Users      // nil: db/users and the system's
 
+	// Accept, if set, has the last word about a changed configuration that a Holder
+	// has loaded: with an error the old version goes on.
+	Accept func(context.Context, *shellcfg.Conf) error
+
 	Fakes    map[string]Fake   // in a test: tables with declared content
 	Isolated bool              // in a test: tables that are not in Fakes are empty
 	Vars     map[string]string // in a test: variables of zmailer.conf that differ

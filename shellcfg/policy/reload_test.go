@@ -2,11 +2,13 @@ package policy_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
 
+	"zmailer/shellcfg"
 	"zmailer/shellcfg/policy"
 )
 
@@ -55,4 +57,42 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
+}
+
+// TestAccept: a version that is refused does not take over, and is not tried
+// again until a file changes.
+func TestAccept(t *testing.T) {
+	h := newHost(t, map[string]string{"db/users": "joe 1 1 /nonexistent\n", "router.cf": ". cf/router.cf\n"})
+	c := h.config()
+	var refuse error
+	asked := 0
+	c.Accept = func(_ context.Context, conf *shellcfg.Conf) error {
+		asked++
+		if conf == c.Conf {
+			t.Error("asked about the old zmailer.conf")
+		}
+		return refuse
+	}
+	holder, err := policy.NewHolder(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close()
+	if asked != 0 {
+		t.Error("the first version was asked for: a host that starts needs one")
+	}
+	channel := func() string {
+		p, release := holder.Acquire()
+		defer release()
+		return strings.Fields(route(p, "x@far.example")[0])[0]
+	}
+	h.write("router.cf", ". cf/router.cf\nelsewhere() { deliver first x \"$1\"; }\n")
+	refuse = errors.New("tests failed")
+	if err := holder.Reload(t.Context()); !errors.Is(err, refuse) || channel() != "smtp" {
+		t.Errorf("refused: %v, channel %s", err, channel())
+	}
+	refuse = nil
+	if err := holder.Reload(t.Context()); err != nil || channel() != "first" {
+		t.Errorf("accepted: %v, channel %s", err, channel())
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ type Relation struct {
 	fold   func(string) string
 	search searcher // nil: exact
 	plain  bool     // see isPlain
+	since  time.Time
 	cache  *lru.Cache[string, cached]
 
 	hits, misses, failures, fromCache atomic.Int64
@@ -374,14 +376,20 @@ type Stats struct {
 	Failures int64 // could not be asked
 	Cached   int64 // of Lookups, answered from the cache
 	Reloads  int64 // versions of the source that took over
+
+	Since   time.Time // of the declaration
+	Changed time.Time // of the source file; zero if it has none
 }
 
 // Stats returns the counts of now.
 func (r *Relation) Stats() Stats {
-	s := Stats{Hits: r.hits.Load(), Misses: r.misses.Load(), Failures: r.failures.Load(), Cached: r.fromCache.Load()}
+	s := Stats{Since: r.since, Hits: r.hits.Load(), Misses: r.misses.Load(), Failures: r.failures.Load(), Cached: r.fromCache.Load()}
 	s.Lookups = s.Hits + s.Misses + s.Failures
 	if l, ok := r.table.(reloading); ok {
 		s.Reloads = l.Reloads()
+		if st, err := os.Stat(r.spec.File); err == nil {
+			s.Changed = st.ModTime()
+		}
 	}
 	return s
 }

@@ -110,7 +110,7 @@ func (e Env) declare(spec Spec) (*Relation, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Relation{spec: spec, search: drv.search, plain: spec.isPlain(), cache: newCache(spec)}
+	r := &Relation{spec: spec, search: drv.search, plain: spec.isPlain(), since: time.Now(), cache: newCache(spec)}
 	r.fold = foldFunc(spec, k)
 	norm := keyNorm(r.fold, drv)
 	r.table, err = k.open(&opening{Spec: spec, Env: e, norm: norm})
