@@ -126,6 +126,11 @@ func (s *Spool) Finish(id ID) error {
 	return s.discardControl(id)
 }
 
+// Discard removes a message that was never routed, from dir. It is not noted as
+// finished: should a power cut bring it back, it is decided and removed once more,
+// and nobody has seen it the first time.
+func (s *Spool) Discard(dir string, id ID) error { return s.disk().Remove(s.Path(dir, id)) }
+
 // Quarantine sets a routed message aside in postman/ because its control file
 // cannot be understood. Both files are kept: <id> and <id>.control.
 func (s *Spool) Quarantine(id ID, why string) error {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
@@ -234,5 +233,5 @@ func (w *worker) guarded(ctx context.Context, j job) (err error) {
 
 // discard removes a message that no recipient is left of.
 func (r *Router) discard(j job) error {
-	return os.Remove(r.spool.Path(j.dir, j.id))
+	return r.spool.Discard(j.dir, j.id)
 }
