@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"zmailer/spool/dsn"
@@ -205,10 +206,12 @@ func (c *Control) Append(b []byte) []byte {
 	return appendClosing(b, start)
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// castagnoli is made when it is first used: most programs never look at a sum, and
+// the table is the dearest thing that their start would make.
+var castagnoli = sync.OnceValue(func() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) })
 
 func appendClosing(b []byte, start int) []byte {
-	return fmt.Appendf(b, "z\t%08x\n", crc32.Checksum(b[start:], castagnoli))
+	return fmt.Appendf(b, "z\t%08x\n", crc32.Checksum(b[start:], castagnoli()))
 }
 
 func (a *Attributes) fields() []string {

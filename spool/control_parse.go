@@ -67,7 +67,7 @@ func (p *controlParser) ownEvent(line string, f []string, bad error) (bool, erro
 
 // closing checks the closing line, which begins at offset at.
 func (p *controlParser) closing(f []string, at int) error {
-	if len(f) != 1 || fmt.Sprintf("%08x", crc32.Checksum(p.all[:at], castagnoli)) != f[0] {
+	if len(f) != 1 || fmt.Sprintf("%08x", crc32.Checksum(p.all[:at], castagnoli())) != f[0] {
 		return ErrIncomplete
 	}
 	if p.open != nil || p.c.ID == "" {
@@ -91,7 +91,7 @@ func (p *controlParser) blame(err error) error {
 		}
 		at += i + 1
 		line, _, closed := strings.Cut(string(p.all[at:min(at+16, len(p.all))]), "\n")
-		if closed && line == fmt.Sprintf("z\t%08x", crc32.Checksum(p.all[:at], castagnoli)) {
+		if closed && line == fmt.Sprintf("z\t%08x", crc32.Checksum(p.all[:at], castagnoli())) {
 			return err
 		}
 	}

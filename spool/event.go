@@ -78,7 +78,7 @@ func stamp(b, events []byte, id ID) []byte {
 
 // eventSum is the CRC-32C, in hex, of an event's line and the id of its message.
 func eventSum[B ~string | ~[]byte](line B, id ID) string {
-	sum := crc32.Update(crc32.Checksum([]byte(line), castagnoli), castagnoli, []byte(id))
+	sum := crc32.Update(crc32.Checksum([]byte(line), castagnoli()), castagnoli(), []byte(id))
 	return fmt.Sprintf("%08x", sum)
 }
 

@@ -68,7 +68,7 @@ const (
 // segmentSize is a variable for the tests, which want small segments.
 var segmentSize int64 = 32 << 20
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+var castagnoli = sync.OnceValue(func() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) })
 
 // A Journal is the open journal of a spool. It implements spool.Journal. One
 // process at a time has it open.
@@ -313,7 +313,7 @@ func recordCRC(epoch uint64, id string, msg []byte) uint32 {
 	var b [8 + spool.IDLen]byte
 	binary.LittleEndian.PutUint64(b[:], epoch)
 	copy(b[8:], id)
-	return crc32.Update(crc32.Checksum(b[:], castagnoli), castagnoli, msg)
+	return crc32.Update(crc32.Checksum(b[:], castagnoli()), castagnoli(), msg)
 }
 
 // abandon gives the active segment up after an error. What was acknowledged from
