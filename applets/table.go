@@ -15,6 +15,7 @@ import (
 	"zmailer/applets/explain"
 	"zmailer/applets/fsck"
 	"zmailer/applets/mailq"
+	"zmailer/applets/migrate"
 	"zmailer/applets/newaliases"
 	"zmailer/applets/policydiff"
 	"zmailer/applets/policytest"
@@ -89,12 +90,21 @@ func Table() []Applet {
 		{Name: "cleanup", Class: Admin, Help: "Remove rubbish from the spool", Command: fsck.CleanupCommand},
 		{Name: "install", Class: Admin, Help: "Install this binary", Command: installCommand},
 		{Name: "init", Class: Admin, Help: "Configure this host for what it is to be", Command: initCommand},
+		{Name: "import", Class: Admin, Help: "Read the configuration of another mailer", Command: importCommand},
 		{Name: "try", Class: Admin, Help: "Try an installation out", Command: setup.TryCommand},
 	}
 }
 
 func installCommand() *cobra.Command { return setup.InstallCommand(setupConfig()) }
 func initCommand() *cobra.Command    { return setup.InitCommand(setupConfig()) }
+
+func importCommand() *cobra.Command {
+	stock := make(map[string]string)
+	for _, f := range setupConfig().Stock {
+		stock[f.Name] = f.Text
+	}
+	return migrate.Command(stock)
+}
 
 // setupConfig is what the programs bring along for the installer.
 func setupConfig() setup.Config {
