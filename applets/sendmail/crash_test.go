@@ -56,7 +56,7 @@ func process(t testing.TB, args ...string) *exec.Cmd {
 func TestKilled(t *testing.T) {
 	in := newInstance(t, "SPOOLSYNC=file")
 	large := "S: s\n\n" + strings.Repeat("a line of a large message\n", 3*spool.SmallMessage/26)
-	points := 50
+	points := 100
 	if testing.Short() {
 		points = 10
 	}
