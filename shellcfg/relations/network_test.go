@@ -194,6 +194,12 @@ func battery(t *testing.T, spec Spec, d *daemon, again func()) {
 
 	// Down is neither found nor missing, and then it is up again.
 	d.stop()
+	// Processes of the server that serve a connection may outlive their parent a little.
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if _, _, err := r.Lookup(t.Context(), "joe"); err != nil {
+			break
+		}
+	}
 	for _, key := range []string{"joe", "none"} {
 		if _, found, err := r.Lookup(t.Context(), key); found || err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("server is down: %s: %v, %v; want an error on one line", key, found, err)

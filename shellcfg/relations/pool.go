@@ -2,6 +2,7 @@ package relations
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -129,7 +130,7 @@ func (p *pool[C]) isDown() error {
 // reached remembers whether the server answered. A caller who went away, or had
 // little time left, says nothing about the server.
 func (p *pool[C]) reached(ctx context.Context, err error, took time.Duration) {
-	if err != nil && ctx.Err() != nil && took < p.timeout/2 {
+	if err != nil && (ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded)) && took < p.timeout/2 {
 		return
 	}
 	p.mu.Lock()
