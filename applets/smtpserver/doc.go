@@ -38,6 +38,16 @@
 // answered in order (session.settle). Input is searched, not walked: a message
 // costs one copy from the socket's buffer into the submission.
 //
+// # What is checked
+//
+// A message that is looked at (verify, smtp_message) is held, not stored, until
+// its end has come: what is found out stands in header lines of the envelope,
+// which the router puts on top, and the message is stored as received. All
+// questions of the policy have three ends; "nobody could say" is status 75, which
+// defers unless the policy says otherwise, and temperror in the header.
+//
+// CheckRelay proves with sessions that strangers cannot relay.
+//
 // # Configuration
 //
 // smtpserver.conf is shell; see the stock file in this folder, and commands.go
