@@ -34,4 +34,14 @@
 // Each agent has a goroutine that reads what it says.
 //
 // Times are whole seconds: that is what the control file keeps.
+//
+// # Differs from ZMailer
+//
+// Of the attributes of its scheduler.conf these are gone: sysnice, syspriority and
+// priority (nice remains), wakeuprestartonly (new mail never wakes a destination in
+// back-off), reporttimes (delay-warning, and report-interval of the command queue),
+// deliveryform and expiryform (files in forms/, by language), bychannel,
+// gangschedule and maxhost. There is no window of RFC 2852 (DELIVERBY): our SMTP
+// server does not offer the extension, so that no envelope ever carries a time, and
+// next hops that would have to know it too are rare.
 package scheduler
