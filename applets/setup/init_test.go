@@ -84,7 +84,7 @@ func FuzzParseSmartHost(f *testing.F) {
 			return
 		}
 		// Each becomes a word of a file of lines.
-		if strings.ContainsAny(s.host+s.user, " \n'\"$") && strings.ContainsAny(s.host, " \n'\"$") || strings.ContainsAny(s.user+s.password, "\n\r") {
+		if strings.ContainsAny(s.host, " \n'\"$") || strings.ContainsAny(s.user, " \t") || strings.ContainsAny(s.user+s.password, "\n\r") {
 			t.Errorf("%q: %+v", text, s)
 		}
 	})
