@@ -85,7 +85,10 @@ func TestRelation(t *testing.T) {
 		}
 	}
 	cfg := ts.cfg.Load()
-	if err := cfg.use.retire(); err != nil || len(cfg.use.tables) != 1 {
+	err := cfg.use.retire()
+	cfg.use.mu.Lock()
+	defer cfg.use.mu.Unlock()
+	if err != nil || len(cfg.use.tables) != 1 {
 		t.Errorf("closed under a session: %v", err)
 	}
 }
