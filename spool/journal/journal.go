@@ -127,7 +127,14 @@ func Open(s *spool.Spool, log *slog.Logger) (*Journal, error) {
 		dir: filepath.Join(s.Root, spool.JournalDir), root: s.Root, disk: diskOf(s), log: log, boot: boot,
 		kick: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
-	if j.lock, err = recoverAlone(s, log, boot, nil); err != nil {
+	// A router or scheduler that has just recovered still holds the lock for a moment.
+	for deadline := time.Now().Add(lockWait); ; time.Sleep(lockWait / 100) {
+		j.lock, err = recoverAlone(s, log, boot, nil)
+		if !errors.Is(err, errInUse) || time.Now().After(deadline) {
+			break
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := j.collect(); err != nil {
@@ -137,6 +144,10 @@ func Open(s *spool.Spool, log *slog.Logger) (*Journal, error) {
 	j.stopped.Go(j.checkpoints)
 	return j, nil
 }
+
+// lockWait is how long a server waits for the lock before it takes the holder for
+// another server.
+const lockWait = 2 * time.Second
 
 // lockDir takes the journal's lock, which a server holds as long as it runs, or
 // fails with errInUse.
