@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -102,7 +103,15 @@ func (l *loader) declareBoth(c *shell.Call, built, source relations.Spec) int {
 	if err != nil {
 		return c.Fail(err)
 	}
-	stale := &throttle{look: fast.Stale}
+	// A source that was changed counts at once, unless it cannot be read: then the
+	// built table, which newaliases keeps for that reason, goes on.
+	stale := &throttle{look: func() bool {
+		if !fast.Stale() {
+			return false
+		}
+		_, _, err := slow.Lookup(context.Background(), "postmaster")
+		return err == nil
+	}}
 	askFast, askSlow := lookupCommand(fast), lookupCommand(slow)
 	return l.define(c, source.Name, func(c *shell.Call) int {
 		if stale.get() {
