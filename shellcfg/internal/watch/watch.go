@@ -185,8 +185,23 @@ func (f *File[T]) refresh(old *version[T]) error {
 			return f.err
 		}
 	}
-	return f.reload(old)
+	if old != nil {
+		return f.reload(old)
+	}
+	// Without a version to go on with, a file that was replaced under the reader is
+	// worth another look at once: it is whole again in all likelihood.
+	for range firstReads {
+		if err = f.reload(nil); !errors.Is(err, errChanged) {
+			break
+		}
+	}
+	return err
 }
+
+// firstReads bounds how often a file that keeps changing is read the first time.
+const firstReads = 5
+
+var errChanged = errors.New("changed while it was read")
 
 func (f *File[T]) reload(old *version[T]) (err error) {
 	file, st, err := Open(f.Path)
@@ -207,7 +222,7 @@ func (f *File[T]) reload(old *version[T]) (err error) {
 		return &fs.PathError{Op: "stat", Path: f.Path, Err: err}
 	}
 	if stateOf(&after) != st {
-		return fmt.Errorf("%s: changed while it was read", f.Path)
+		return fmt.Errorf("%s: %w", f.Path, errChanged)
 	}
 	racy := time.Now().UnixNano()-st.Mtime < int64(f.interval())
 	f.cur.Store(&version[T]{val: val, state: st, racy: racy})
