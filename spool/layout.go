@@ -21,7 +21,8 @@ const (
 	PostmanDir   = "postman"
 	JournalDir   = "journal"
 	PoolDir      = "pool"
-	RunDir       = "run" // pid files and sockets
+	RunDir       = "run"        // pid files and sockets
+	ServerDir    = "smtpserver" // what the SMTP server remembers: greylisting
 )
 
 // A Dir is one row of the table of directories.
@@ -30,6 +31,7 @@ type Dir struct {
 	Hashed bool        // has one sub-directory for each of HashDirs
 	Mode   fs.FileMode // in a system instance; an instance of an ordinary user keeps others out
 	Shared bool        // written by every local user: sticky and not listable
+	Server bool        // belongs to the user that the SMTP server becomes
 }
 
 // Dirs is the only list of the spool's directories, their owners' rights and modes.
@@ -41,7 +43,8 @@ var Dirs = []Dir{
 	{Name: DeferredDir, Mode: 0o750},
 	{Name: FreezerDir, Mode: 0o750},
 	{Name: PostmanDir, Mode: 0o750},
-	{Name: JournalDir, Mode: 0o750},
+	{Name: JournalDir, Mode: 0o750, Server: true},
+	{Name: ServerDir, Mode: 0o750, Server: true},
 	{Name: PoolDir, Mode: 0o700},
 	{Name: RunDir, Mode: 0o755},
 }

@@ -160,11 +160,16 @@ func (o *options) account(p paths) error {
 }
 
 // handOver gives the SMTP server what it writes when it is not root any more: the
-// journal and its log. The directories in which root writes stay root's, so that
+// directories of its own and its log. The directories in which root writes stay root's, so that
 // a server in the wrong hands cannot lead root astray with a link.
 func (o *options) handOver(p paths, uid, gid int) error {
-	if err := os.Chown(filepath.Join(p.spool, spool.JournalDir), uid, gid); err != nil {
-		return err
+	for _, d := range spool.Dirs {
+		if !d.Server {
+			continue
+		}
+		if err := os.Chown(filepath.Join(p.spool, d.Name), uid, gid); err != nil {
+			return err
+		}
 	}
 	for _, dir := range []string{filepath.Join(p.spool, spool.RunDir), p.logs} {
 		if err := os.Chown(dir, 0, 0); err != nil {

@@ -26,7 +26,7 @@ func TestTmpfiles(t *testing.T) {
 	line(p.spool, 0o755, "root root")
 	for _, d := range spool.Dirs {
 		owner := "root root"
-		if d.Name == spool.JournalDir {
+		if d.Server {
 			owner = "zmailer zmailer"
 		}
 		dir := filepath.Join(p.spool, d.Name)

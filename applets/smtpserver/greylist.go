@@ -39,7 +39,6 @@ type greyEntry struct {
 }
 
 const (
-	greyDir     = "smtpserver"
 	maxGrey     = 500_000
 	maxGreyKey  = 400
 	greyDelay   = 5 * time.Minute
@@ -49,7 +48,7 @@ const (
 )
 
 func newGreylist(sp *spool.Spool) *greylist {
-	return &greylist{path: filepath.Join(sp.Root, greyDir, "greylist")}
+	return &greylist{path: filepath.Join(sp.Root, spool.ServerDir, "greylist")}
 }
 
 // load reads the file, once.

@@ -3,6 +3,7 @@ package smtpserver
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/user"
@@ -83,13 +84,22 @@ func trusted(name string) (uid, gid int, err error) {
 	return uid, gid, nil
 }
 
-// handOver gives the journal to the user: its segments come and go while the
-// server runs.
+// handOver gives the server's directories to the user, with what is in them: the
+// segments of the journal come and go while the server runs.
 func handOver(sp *spool.Spool, uid, gid int) error {
-	if sp.Journal == nil {
-		return nil
+	for _, d := range spool.Dirs {
+		if !d.Server {
+			continue
+		}
+		err := handOverDir(filepath.Join(sp.Root, d.Name), uid, gid)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // an older spool lacks some
+			return err
+		}
 	}
-	dir := filepath.Join(sp.Root, spool.JournalDir)
+	return nil
+}
+
+func handOverDir(dir string, uid, gid int) error {
 	if err := os.Lchown(dir, uid, gid); err != nil {
 		return err
 	}
