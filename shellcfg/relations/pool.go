@@ -74,6 +74,10 @@ func newPool[C io.Closer](o *opening, name string, dial func(context.Context) (C
 func (p *pool[C]) lookup(ctx context.Context, ask func(context.Context, C) (reply, error)) (string, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
+	// A context that has ended must not depend on which of the two is chosen.
+	if err := ctx.Err(); err != nil {
+		return "", false, fmt.Errorf("%s: %w", p.name, err)
+	}
 	select {
 	case p.slots <- struct{}{}:
 		defer func() { <-p.slots }()
