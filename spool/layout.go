@@ -141,6 +141,10 @@ func (s *Spool) ControlPath(id ID) string {
 	return s.Root + "/" + TransportDir + "/" + id.Hash() + "/" + string(id)
 }
 
+// RouterSocket is the socket in the run directory on which the router answers the
+// SMTP server's questions about addresses.
+const RouterSocket = "router.sock"
+
 // RunPath is a file in the run directory: a pid file or a socket.
 func (s *Spool) RunPath(name string) string { return s.Root + "/" + RunDir + "/" + name }
 

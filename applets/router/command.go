@@ -114,6 +114,11 @@ func serve(ctx context.Context, conf *shellcfg.Conf, workers int) error {
 		return proc.Exit(proc.OSErr, "%w", err)
 	}
 	defer tables.Close()
+	questions, err := listenQuestions(ctx, s.RunPath(spool.RouterSocket), h, log)
+	if err != nil {
+		return proc.Exit(proc.OSErr, "%w", err)
+	}
+	defer questions.Close()
 	log.Info("started", "pid", os.Getpid(), "config", h.Conf().File)
 	go h.Watch(ctx)
 	go r.hangups(ctx, logFile)

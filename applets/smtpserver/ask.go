@@ -12,9 +12,9 @@ import (
 	"zmailer/shellcfg"
 )
 
-// The router is asked over pipes to "router -I" children. Requests and answers
-// are lines of spool.AppendLine; requests are numbered, and answered in any
-// order.
+// The router is asked over its socket, and where none runs, over pipes to "router
+// -I" children. Requests and answers are lines of spool.AppendLine; requests are
+// numbered, and answered in any order.
 //
 //	N rcpt ADDRESS SENDER CLIENTIP relay|norelay AUTHUSER
 //	N mail ADDRESS CLIENTIP relay|norelay AUTHUSER
@@ -40,7 +40,7 @@ const (
 type call struct {
 	done  chan answer // buffered: one answer comes, always
 	start time.Time
-	to    *process // nil: not sent yet
+	to    *peer // nil: not sent yet
 }
 
 var calls = sync.Pool{New: func() any { return &call{done: make(chan answer, 1)} }}
@@ -54,10 +54,10 @@ func (c *call) wait() answer {
 
 // An asker is a pool of routers.
 type asker struct {
-	log     *slog.Logger
-	command func() *exec.Cmd
-	limit   time.Duration
-	slots   []*slot
+	log    *slog.Logger
+	source source
+	limit  time.Duration
+	slots  []*slot
 
 	ctx   context.Context
 	stop  context.CancelFunc
@@ -79,9 +79,9 @@ func routerCommand(conf *shellcfg.Conf) (func() *exec.Cmd, error) {
 	}, nil
 }
 
-// newAsker starts n routers. They are restarted when they end, until close.
-func newAsker(log *slog.Logger, command func() *exec.Cmd, n int, limit time.Duration) *asker {
-	a := &asker{log: log, command: command, limit: limit}
+// newAsker asks n routers of the source. They are replaced when they end, until close.
+func newAsker(log *slog.Logger, from source, n int, limit time.Duration) *asker {
+	a := &asker{log: log, source: from, limit: limit}
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	for range n {
 		s := &slot{asker: a, waiting: make(map[uint64]*call)}

@@ -1,18 +1,24 @@
 package smtpserver
 
 import (
+	"bufio"
 	"log/slog"
+	"net"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"zmailer/spool"
 )
 
 func testAsker(t *testing.T, command func() *exec.Cmd, n int, limit time.Duration) (*asker, *logBuffer) {
 	buf := &logBuffer{}
-	a := newAsker(slog.New(slog.NewTextHandler(buf, nil)), command, n, limit)
+	a := newAsker(slog.New(slog.NewTextHandler(buf, nil)), source{command: command}, n, limit)
 	t.Cleanup(func() {
 		a.close()
 		if t.Failed() {
@@ -122,6 +128,62 @@ func TestAskNothing(t *testing.T) {
 	}
 }
 
+// TestAskDaemon asks the daemon on its socket; a child stands in while that is away.
+func TestAskDaemon(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "router.sock")
+	var answered atomic.Int64
+	daemon := func() net.Listener {
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer c.Close()
+					r := bufio.NewScanner(c)
+					for r.Scan() {
+						n, _, _ := strings.Cut(r.Text(), "\t")
+						if strings.Contains(r.Text(), "\tstop@") {
+							return
+						}
+						answered.Add(1)
+						c.Write(spool.AppendLine(nil, n, "ok", "250", "2.1.5", "daemon"))
+					}
+				}()
+			}
+		}()
+		return l
+	}
+	l := daemon()
+	a := newAsker(slog.New(slog.DiscardHandler), source{socket: path, command: fakeRouterCommand, look: 10 * time.Millisecond}, 1, 30*time.Second)
+	defer a.close()
+	if got := askRcpt(a, "joe@example.org"); !got.ok || answered.Load() != 1 {
+		t.Fatalf("daemon: %+v, %d", got, answered.Load())
+	}
+	l.Close()
+	if got := askRcpt(a, "stop@example.org"); got != routerDied {
+		t.Fatalf("daemon goes away: %+v", got)
+	}
+	if got := askRcpt(a, "nobody@example.org"); got.code != 550 || answered.Load() != 1 {
+		t.Fatalf("child: %+v", got)
+	}
+	l = daemon()
+	defer l.Close()
+	for end := time.Now().Add(20 * time.Second); answered.Load() == 1; {
+		if got := askRcpt(a, "joe@example.org"); !got.ok {
+			t.Fatalf("while the daemon comes back: %+v", got)
+		}
+		if time.Now().After(end) {
+			t.Fatal("the daemon is not asked again")
+		}
+	}
+}
+
 func TestAskClosed(t *testing.T) {
 	a, _ := testAsker(t, fakeRouterCommand, 1, time.Second)
 	a.close()
@@ -157,7 +219,7 @@ func TestAnswers(t *testing.T) {
 }
 
 func BenchmarkAsk(b *testing.B) {
-	a := newAsker(slog.New(slog.DiscardHandler), fakeRouterCommand, 1, 30*time.Second)
+	a := newAsker(slog.New(slog.DiscardHandler), source{command: fakeRouterCommand}, 1, 30*time.Second)
 	defer a.close()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

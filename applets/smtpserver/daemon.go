@@ -151,12 +151,12 @@ func openJournal(sp *spool.Spool, conf *shellcfg.Conf, log *slog.Logger) (func()
 // newAsker starts routers for the configuration that is in force, and retires
 // those before them.
 func (d *daemon) newAsker() error {
-	command, err := routerCommand(d.conf)
+	from, err := routers(d.conf, d.srv.spool)
 	if err != nil {
 		return err
 	}
 	l := d.srv.cfg.Load().limits
-	old := d.srv.asker.Swap(newAsker(d.log, command, l.routers, l.router))
+	old := d.srv.asker.Swap(newAsker(d.log, from, l.routers, l.router))
 	d.srv.answers.clear()
 	if old != nil {
 		d.closing.Go(old.close)

@@ -262,11 +262,10 @@ func greyCommand(s *session, call *shell.Call) (bool, error) {
 
 // handOverStore gives what the server keeps to the user that it becomes, if it will.
 func (d *daemon) handOverStore() error {
-	name := d.conf.Get("TRUSTEDUSER")
-	if os.Geteuid() != 0 || name == "root" {
+	if os.Geteuid() != 0 {
 		return nil
 	}
-	uid, gid, err := trusted(name)
+	uid, gid, err := d.conf.TrustedUser()
 	if err != nil || uid == 0 {
 		return err
 	}

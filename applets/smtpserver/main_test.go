@@ -133,7 +133,7 @@ func start(t testing.TB, config string) *testServer {
 		t.Fatal(err)
 	}
 	srv := newServer(log, sp, cfg)
-	srv.asker.Store(newAsker(log, fakeRouterCommand, 1, cfg.limits.router))
+	srv.asker.Store(newAsker(log, source{command: fakeRouterCommand}, 1, cfg.limits.router))
 	ctx, cancel := context.WithCancel(context.Background())
 	l, err := cfg.listens[0].open(ctx)
 	if err != nil {

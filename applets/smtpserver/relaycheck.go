@@ -82,7 +82,7 @@ func checkRelay(ctx context.Context, conf *shellcfg.Conf, cfg *config, router fu
 	defer p.Close() // its tables are only read
 	cfg.limits.rejects, cfg.limits.errors, cfg.limits.idle, cfg.limits.free = maxLocal, maxLocal, maxLocal, 0
 	r := relayCheck{conf: conf, cfg: cfg, policy: p, srv: newServer(log, sp, cfg), report: new(RelayReport)}
-	a := newAsker(log, router, 1, cfg.limits.router)
+	a := newAsker(log, source{command: router}, 1, cfg.limits.router)
 	defer a.close()
 	r.srv.asker.Store(a)
 	roles := map[role]bool{}

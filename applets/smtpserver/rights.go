@@ -6,18 +6,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"syscall"
 
 	"zmailer/shellcfg"
 	"zmailer/spool"
 )
-
-// trustedUser is the account that serves the network when zmailer.conf does not
-// name another one (TRUSTEDUSER).
-const trustedUser = "zmailer"
 
 // dropRights makes the process that user's, for good. What root alone can do has
 // been done: ports are bound, the log and the journal are open.
@@ -25,17 +19,12 @@ func dropRights(conf *shellcfg.Conf, sp *spool.Spool, log *slog.Logger) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	name := conf.Get("TRUSTEDUSER")
-	if name == "root" {
-		log.Warn("serving as root, as TRUSTEDUSER says")
-		return nil
-	}
-	uid, gid, err := trusted(name)
+	uid, gid, err := conf.TrustedUser()
 	if err != nil {
 		return err
 	}
 	if uid == 0 {
-		log.Warn("serving as root: there is no user " + trustedUser)
+		log.Warn("serving as root: TRUSTEDUSER says so, or its account does not exist")
 		return nil
 	}
 	if err := handOver(sp, uid, gid); err != nil {
@@ -58,30 +47,6 @@ func dropRights(conf *shellcfg.Conf, sp *spool.Spool, log *slog.Logger) error {
 		return errors.New("the rights of root came back")
 	}
 	return nil
-}
-
-// trusted looks the user up; without a name in the configuration it may be
-// missing, and uid is 0.
-func trusted(name string) (uid, gid int, err error) {
-	optional := name == ""
-	if optional {
-		name = trustedUser
-	}
-	u, err := user.Lookup(name)
-	var unknown user.UnknownUserError
-	if errors.As(err, &unknown) && optional {
-		return 0, 0, nil
-	}
-	if err != nil {
-		return 0, 0, fmt.Errorf("TRUSTEDUSER %s: %w", name, err)
-	}
-	if uid, err = strconv.Atoi(u.Uid); err != nil {
-		return 0, 0, fmt.Errorf("TRUSTEDUSER %s: uid %q", name, u.Uid)
-	}
-	if gid, err = strconv.Atoi(u.Gid); err != nil {
-		return 0, 0, fmt.Errorf("TRUSTEDUSER %s: gid %q", name, u.Gid)
-	}
-	return uid, gid, nil
 }
 
 // handOver gives the server's directories to the user, with what is in them: the

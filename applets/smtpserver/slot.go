@@ -3,10 +3,6 @@ package smtpserver
 import (
 	"bufio"
 	"errors"
-	"io"
-	"log/slog"
-	"os"
-	"os/exec"
 	"strconv"
 	"sync"
 	"time"
@@ -14,12 +10,12 @@ import (
 	"zmailer/spool"
 )
 
-// A slot is the place of one router in the pool; processes come and go in it.
+// A slot is the place of one router in the pool; peers come and go in it.
 type slot struct {
 	asker *asker
 
 	mu       sync.Mutex
-	cur      *process // nil: none runs, questions are kept
+	cur      *peer // nil: none runs, questions are kept
 	next     uint64
 	waiting  map[uint64]*call
 	out      []byte // questions that are not written yet
@@ -27,14 +23,6 @@ type slot struct {
 	writing  bool
 	timeouts int // since the last answer
 	closed   bool
-}
-
-// A process is one router.
-type process struct {
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-	done  chan struct{} // closed when it has ended and its questions are answered
-	begun time.Time
 }
 
 func (s *slot) load() int {
@@ -78,13 +66,13 @@ func (s *slot) flush() {
 		b, p := s.out, s.cur
 		s.out, s.spare = s.spare[:0], nil
 		s.mu.Unlock()
-		_, err := p.stdin.Write(b)
+		_, err := p.in.Write(b)
 		s.mu.Lock()
 		s.spare = b
 		if err != nil && s.cur == p {
 			// Its reader sees the end, too; what it has been asked is answered there.
 			s.cur = nil
-			s.kill(p)
+			p.kill()
 		}
 	}
 	s.writing = false
@@ -100,7 +88,7 @@ func (s *slot) expire(before time.Time) {
 	}
 	s.asker.log.Warn("router does not answer", "nrcpt", n)
 	if s.timeouts += n; s.timeouts >= maxTimeouts && s.cur != nil {
-		s.kill(s.cur)
+		s.cur.kill()
 	}
 }
 
@@ -114,12 +102,6 @@ func (s *slot) settle(a answer, match func(*call) bool) (n int) {
 		}
 	}
 	return n
-}
-
-func (s *slot) kill(p *process) {
-	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		s.asker.log.Error("kill router", "pid", p.cmd.Process.Pid, "err", err)
-	}
 }
 
 // run keeps a router in the slot.
@@ -157,23 +139,50 @@ func (s *slot) pause(d time.Duration) bool {
 }
 
 // serve waits for the end of p. It returns false when the asker is being closed.
-func (s *slot) serve(p *process) bool {
-	select {
-	case <-p.done:
-		return true
-	case <-s.asker.ctx.Done():
+// A child only stands in for the router's daemon, and is let go when that is back.
+func (s *slot) serve(p *peer) bool {
+	var back <-chan time.Time
+	if p.child && s.asker.source.socket != "" {
+		tick := time.NewTicker(s.asker.source.look)
+		defer tick.Stop()
+		back = tick.C
+	}
+	for {
+		select {
+		case <-p.done:
+			return true
+		case <-back:
+			daemon, err := s.asker.source.dial()
+			if err != nil {
+				continue
+			}
+			s.use(daemon)
+			child := p
+			s.asker.tasks.Go(func() { s.retire(child) })
+			p, back = daemon, nil
+			continue
+		case <-s.asker.ctx.Done():
+		}
+		break
 	}
 	s.end()
-	p.stdin.Close() // its end is waited for, whatever this says
+	s.retire(p)
+	return false
+}
+
+// retire lets p answer what it has been asked, and waits for its end.
+func (s *slot) retire(p *peer) {
+	if err := p.in.Close(); err != nil {
+		s.asker.log.Warn("close the pipe to a router", "err", err)
+	}
 	grace := time.NewTimer(closeGrace)
 	defer grace.Stop()
 	select {
 	case <-p.done:
 	case <-grace.C:
-		s.kill(p)
+		p.kill()
 		<-p.done
 	}
-	return false
 }
 
 // end refuses further questions and answers those that no router has got.
@@ -184,25 +193,18 @@ func (s *slot) end() {
 	s.settle(routerDied, func(c *call) bool { return c.to == nil })
 }
 
-// start starts a router and makes it the slot's.
-func (s *slot) start() (*process, error) {
-	cmd := s.asker.command()
-	stdin, err := cmd.StdinPipe()
+// start finds a router and makes it the slot's.
+func (s *slot) start() (*peer, error) {
+	p, err := s.asker.source.find(s.asker.ctx, s.asker.log)
 	if err != nil {
 		return nil, err
 	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	cmd.Stderr = &complaints{log: s.asker.log}
-	cmd.WaitDelay = time.Second
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	p := &process{cmd: cmd, stdin: stdin, done: make(chan struct{}), begun: time.Now()}
-	go s.read(p, stdout)
+	s.use(p)
+	return p, nil
+}
 
+func (s *slot) use(p *peer) {
+	go s.read(p)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.waiting {
@@ -212,18 +214,17 @@ func (s *slot) start() (*process, error) {
 	}
 	s.cur, s.timeouts = p, 0
 	s.flush()
-	return p, nil
 }
 
 // read takes the answers of p until it ends.
-func (s *slot) read(p *process, stdout io.Reader) {
-	err := s.answers(p, stdout)
+func (s *slot) read(p *peer) {
+	err := s.answers(p)
 	if err != nil {
-		s.asker.log.Error("router speaks nonsense", "pid", p.cmd.Process.Pid, "err", err)
-		s.kill(p)
+		s.asker.log.Error("router speaks nonsense", "pid", p.pid, "err", err)
+		p.kill()
 	}
-	if err := p.cmd.Wait(); err != nil && s.asker.ctx.Err() == nil {
-		s.asker.log.Error("router ended", "pid", p.cmd.Process.Pid, "err", err)
+	if err := p.wait(); err != nil && s.asker.ctx.Err() == nil {
+		s.asker.log.Error("router ended", "pid", p.pid, "err", err)
 	}
 	s.mu.Lock()
 	if s.cur == p {
@@ -235,15 +236,15 @@ func (s *slot) read(p *process, stdout io.Reader) {
 	close(p.done)
 }
 
-func (s *slot) answers(p *process, stdout io.Reader) error {
-	r := bufio.NewReaderSize(stdout, maxAnswerLine)
+func (s *slot) answers(p *peer) error {
+	r := bufio.NewReaderSize(p.out, maxAnswerLine)
 	for {
 		line, err := r.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
 			return errors.New("endless line")
 		}
 		if err != nil {
-			return nil // it has ended; Wait knows why
+			return nil // it has ended; wait knows why
 		}
 		n, a, err := parseAnswer(string(line[:len(line)-1]))
 		if err != nil {
@@ -258,25 +259,4 @@ func (s *slot) answers(p *process, stdout io.Reader) error {
 		s.timeouts = 0
 		s.mu.Unlock()
 	}
-}
-
-// complaints logs what a router prints to its standard error, line by line.
-type complaints struct {
-	log *slog.Logger
-	buf []byte
-}
-
-const maxComplaint = 1 << 10
-
-func (c *complaints) Write(p []byte) (int, error) {
-	for _, b := range p {
-		if b == '\n' || len(c.buf) == maxComplaint {
-			c.log.Warn("router says", "text", string(c.buf))
-			c.buf = c.buf[:0]
-		}
-		if b != '\n' {
-			c.buf = append(c.buf, b)
-		}
-	}
-	return len(p), nil
 }

@@ -1,0 +1,36 @@
+package shellcfg
+
+import (
+	"errors"
+	"fmt"
+	"os/user"
+	"strconv"
+)
+
+// trustedUser is the account of TrustedUser when zmailer.conf names no other one.
+const trustedUser = "zmailer"
+
+// TrustedUser is the account that faces the network, TRUSTEDUSER. Where that is not
+// set and the stock account does not exist, uid and gid are 0: root serves.
+func (c *Conf) TrustedUser() (uid, gid int, err error) {
+	name := c.Get("TRUSTEDUSER")
+	optional := name == ""
+	if optional {
+		name = trustedUser
+	}
+	u, err := user.Lookup(name)
+	var unknown user.UnknownUserError
+	if errors.As(err, &unknown) && optional {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("TRUSTEDUSER %s: %w", name, err)
+	}
+	if uid, err = strconv.Atoi(u.Uid); err != nil {
+		return 0, 0, fmt.Errorf("TRUSTEDUSER %s: uid %q", name, u.Uid)
+	}
+	if gid, err = strconv.Atoi(u.Gid); err != nil {
+		return 0, 0, fmt.Errorf("TRUSTEDUSER %s: gid %q", name, u.Gid)
+	}
+	return uid, gid, nil
+}
