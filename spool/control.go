@@ -31,6 +31,8 @@ import (
 //	r  number, channel, host, user, privilege: one recipient
 //	N  NOTIFY, ORCPT of the recipient before
 //	w  why: file:line of the decision for the recipient before
+//	b  the recipient before is not tried before this time, in seconds since 1970
+//	k  the recipient before is kept until an administrator releases the message
 //	m  length, then that many bytes: the header for all recipients since the last m
 //	z  CRC-32C of all that is before it, in hex: the router was here to the end
 //
@@ -57,9 +59,10 @@ type Control struct {
 	Attr         Attributes
 	Groups       []Group
 
-	Complete bool // the closing line is there
-	Held     bool // an administrator holds the message
-	Torn     bool // the last line was cut short and is ignored
+	Complete bool      // the closing line is there
+	Held     bool      // an administrator holds the message
+	Released time.Time // when he last released it: expiry counts from then
+	Torn     bool      // the last line was cut short and is ignored
 }
 
 // Attributes are the properties of the message that agents and reports need.
@@ -99,6 +102,9 @@ type Rcpt struct {
 	Notify string // NOTIFY of RFC 3461, or empty
 	ORcpt  string
 	Why    string // file:line of the decision
+
+	NotBefore time.Time // zero, or when the policy lets it be tried first; in whole seconds
+	Kept      bool      // the policy has it wait until the message is released, and it has not been yet
 
 	State    RcptState
 	Attempts int
@@ -198,6 +204,12 @@ func (c *Control) Append(b []byte) []byte {
 			}
 			if r.Why != "" {
 				b = AppendLine(b, "w", r.Why)
+			}
+			if !r.NotBefore.IsZero() {
+				b = AppendLine(b, "b", num(r.NotBefore.Unix()))
+			}
+			if r.Kept {
+				b = AppendLine(b, "k")
 			}
 		}
 		b = AppendLine(b, "m", strconv.Itoa(len(g.Header)))

@@ -18,6 +18,7 @@ type controlParser struct {
 	open  *Group    // group still waiting for its m record
 	next  int       // number the next recipient must have
 	rcpts []rcptRef // position of recipient n, so that an event costs no search
+	kept  bool      // some recipient is Kept
 }
 
 type rcptRef struct{ group, index int }
@@ -148,13 +149,21 @@ func (p *controlParser) record(letter string, f []string) error {
 			r.Why = f[0]
 		}
 		return err
+	case "b":
+		return p.notBefore(f[0])
+	case "k":
+		r, err := p.lastRcpt()
+		if err == nil {
+			r.Kept, p.kept = true, true
+		}
+		return err
 	}
 	return nil
 }
 
 // recordFields is the number of fields after the letter; -1 is any.
 var recordFields = map[string]int{
-	"v": 1, "i": 4, "t": 1, "l": 1, "c": 1, "f": -1, "s": 4, "r": 5, "N": 2, "w": 1,
+	"v": 1, "i": 4, "t": 1, "l": 1, "c": 1, "f": -1, "s": 4, "r": 5, "N": 2, "w": 1, "b": 1, "k": 0,
 }
 
 func (p *controlParser) ident(f []string) (err error) {
@@ -206,6 +215,40 @@ func (p *controlParser) lastRcpt() (*Rcpt, error) {
 	return &p.open.Rcpts[len(p.open.Rcpts)-1], nil
 }
 
+func (p *controlParser) release(f []string) error {
+	if len(f) != 1 {
+		return errors.New("event u: want a time")
+	}
+	at, err := strconv.ParseInt(f[0], 10, 64)
+	if err != nil {
+		return fmt.Errorf("event u: time %.20q", f[0])
+	}
+	p.c.Held, p.c.Released = false, time.Unix(at, 0)
+	if !p.kept {
+		return nil
+	}
+	p.kept = false
+	for i := range p.c.Groups {
+		for j := range p.c.Groups[i].Rcpts {
+			p.c.Groups[i].Rcpts[j].Kept = false
+		}
+	}
+	return nil
+}
+
+func (p *controlParser) notBefore(f string) error {
+	r, err := p.lastRcpt()
+	if err != nil {
+		return err
+	}
+	at, err := strconv.ParseInt(f, 10, 64)
+	if err != nil {
+		return fmt.Errorf("record b: time %.20q", f)
+	}
+	r.NotBefore = time.Unix(at, 0)
+	return nil
+}
+
 func (p *controlParser) header(f []string, rest []byte) ([]byte, error) {
 	if p.open == nil || len(p.open.Rcpts) == 0 {
 		return nil, errors.New("header without recipients")
@@ -232,8 +275,7 @@ func (p *controlParser) event(letter string, f []string) error {
 		p.c.Held = true
 		return nil
 	case "u":
-		p.c.Held = false
-		return nil
+		return p.release(f)
 	}
 	if len(f) < 2 {
 		return fmt.Errorf("event %.20q: too few fields", letter)

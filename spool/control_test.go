@@ -26,7 +26,7 @@ func sampleControl(rcpts int) *Control {
 	for i := range rcpts {
 		g := &c.Groups[min(i, 1)]
 		g.Rcpts = append(g.Rcpts, Rcpt{N: i, Hop: Hop{"smtp", "partner.example", fmt.Sprintf("u%d tab\there\nnl@partner.example", i), 99},
-			Notify: "SUCCESS", ORcpt: "rfc822;x", Why: "router.cf:12"})
+			Notify: "SUCCESS", ORcpt: "rfc822;x", Why: "router.cf:12", NotBefore: time.Unix(1795580000+int64(i), 0), Kept: i%2 == 1})
 	}
 	return c
 }
@@ -88,11 +88,11 @@ func TestFold(t *testing.T) {
 	if r := c.Rcpt(0); !r.Next.Equal(next) || r.Last.Text != "full\nof\tit" || !r.Last.Remote {
 		t.Errorf("deferred: %+v", r)
 	}
-	if c.Rcpt(2).Reported != "f" || !c.Held || c.Finished() {
+	if c.Rcpt(2).Reported != "f" || !c.Held || !c.Rcpt(1).Kept || c.Rcpt(0).Kept || c.Finished() {
 		t.Errorf("reported %q held %v finished %v", c.Rcpt(2).Reported, c.Held, c.Finished())
 	}
 	c, err = ParseControl(append(append(b, Stamp(AppendHold(nil, false, at), id)...), "+\t0\t179"...))
-	if err != nil || c.Held || !c.Torn {
+	if err != nil || c.Held || !c.Torn || !c.Released.Equal(at) || c.Rcpt(1).Kept || c.Rcpt(3).Kept {
 		t.Errorf("released and torn: %+v, %v", c, err)
 	}
 }

@@ -203,12 +203,22 @@ func (q *Queue) hold(m *message, _ []int, _ bool, _ string) (changed, busy int) 
 	return changed, busy
 }
 
-// release undoes hold.
+// release undoes hold, and frees what the policy keeps.
 func (q *Queue) release(m *message, _ []int, _ bool, _ string) (changed, busy int) {
-	if !m.is(msgHeld) {
+	kept := false
+	for v := m.vertices; v != nil; v = v.sibling {
+		kept = kept || v.kept
+		v.kept = false
+	}
+	switch {
+	case m.is(msgHeld):
+		q.setHeld(m, false)
+	case kept:
+		q.appendHold(m.id.spool(), false, q.now)
+	default:
 		return 0, 0
 	}
-	q.setHeld(m, false)
+	m.since = max(m.arrival, q.sec())
 	for v := m.vertices; v != nil; v = v.sibling {
 		if v.state == held {
 			changed += v.nrcpts()
@@ -252,6 +262,9 @@ func (q *Queue) requeue(m *message, ns []int, _ bool, _ string) (changed, busy i
 	chosen(m, ns, func(v *vertex, _ []int) {
 		if v.state == running || v.state == settling {
 			busy += v.nrcpts()
+			return
+		}
+		if v.state == held {
 			return
 		}
 		changed += v.nrcpts()

@@ -16,8 +16,8 @@ func (q *Queue) setDue(m *message) {
 	if m.is(msgOwes) {
 		due = m.reportAt
 	}
-	if !m.is(msgHeld) {
-		for v := m.vertices; v != nil; v = v.sibling {
+	for v := m.vertices; v != nil; v = v.sibling {
+		if !v.isHeld() {
 			due = min(due, v.due(q.sec()))
 		}
 	}
@@ -36,7 +36,7 @@ const recheck = 30
 // due is when the vertex needs attention. At its expiry it is looked at, even if it
 // is to get more time by then: it may have been tried meanwhile.
 func (v *vertex) due(now sec) sec {
-	at := v.msg.arrival.add(v.th.clause.Expiry)
+	at := v.msg.since.add(v.th.clause.Expiry)
 	if at <= now {
 		at = v.expires()
 	}
@@ -47,7 +47,7 @@ func (v *vertex) due(now sec) sec {
 // tried gets more time: after the host was down for days everything in the queue is
 // old, and yet may be deliverable. A destination in back-off counts as tried.
 func (v *vertex) expires() sec {
-	at := v.msg.arrival.add(v.th.clause.Expiry)
+	at := v.msg.since.add(v.th.clause.Expiry)
 	if !v.tried && v.th.failedAt.IsZero() {
 		at = at.add(v.th.clause.Expiry2)
 	}
@@ -75,7 +75,10 @@ func (q *Queue) dueMessages() {
 func (q *Queue) attend(m *message) {
 	now := q.sec()
 	warn := false
-	for v := m.vertices; v != nil && !m.is(msgHeld); v = v.sibling {
+	for v := m.vertices; v != nil; v = v.sibling {
+		if v.isHeld() {
+			continue
+		}
 		if v.expires() <= now {
 			q.expire(v)
 		} else if v.warns() <= now {

@@ -188,6 +188,9 @@ type letter struct {
 	priority string
 	comment  string
 	attr     spool.Attributes // with the others
+
+	before map[int]time.Time // recipients that are not tried before
+	kept   map[int]bool
 }
 
 // queue puts a message into the spool, as the router does.
@@ -210,7 +213,7 @@ func (w *world) queue(l letter) spool.ID {
 		to, notify, _ := strings.Cut(to, "?")
 		notify, orcpt, _ := strings.Cut(notify, "?")
 		f := strings.SplitN(to, "/", 3)
-		g.Rcpts = append(g.Rcpts, spool.Rcpt{N: i, Hop: spool.Hop{Channel: f[0], Host: f[1], User: f[2]}, Notify: notify, ORcpt: orcpt})
+		g.Rcpts = append(g.Rcpts, spool.Rcpt{N: i, Hop: spool.Hop{Channel: f[0], Host: f[1], User: f[2]}, Notify: notify, ORcpt: orcpt, NotBefore: l.before[i], Kept: l.kept[i]})
 	}
 	attr := l.attr
 	attr.ErrorMsg, attr.Ret, attr.Priority = l.errmsg, l.ret, l.priority

@@ -108,6 +108,7 @@ func (q *Queue) abandoned(id spool.ID) bool {
 // admit enters a message into the index.
 func (q *Queue) admit(key msgID, c *spool.Control, scanned bool) {
 	m := &message{id: key, heapIdx: -1, due: never, reportAt: never, arrival: secOf(c.Arrival), sender: unique.Make("")}
+	m.since = max(m.arrival, secOf(c.Released))
 	m.size = uint32(min(c.Size, 1<<32-1))
 	m.priority = priorityOf(c.Attr.Priority)
 	if c.Held {
@@ -145,7 +146,7 @@ func (q *Queue) admit(key msgID, c *spool.Control, scanned bool) {
 // admitRcpts makes the message's vertices. It returns the users of all recipients,
 // how many are pending, and how many of these were warned of a delay.
 func (q *Queue) admitRcpts(m *message, c *spool.Control) (users []string, all, warned int) {
-	parts := make(map[threadKey]*part)
+	parts := make(map[partKey]*part)
 	var order []*part
 	for i := range c.Groups {
 		for j := range c.Groups[i].Rcpts {
@@ -158,10 +159,10 @@ func (q *Queue) admitRcpts(m *message, c *spool.Control) (users []string, all, w
 			if strings.ContainsRune(r.Reported, rune(spool.ReportDelay)) {
 				warned++
 			}
-			key := threadKey{unique.Make(r.Channel), unique.Make(strings.ToLower(r.Host))}
+			key := partKey{threadKey{unique.Make(r.Channel), unique.Make(strings.ToLower(r.Host))}, secOf(r.NotBefore), r.Kept}
 			p := parts[key]
 			if p == nil || len(p.rcpts) == protocol.MaxJobRcpts {
-				p = &part{key: key, next: never}
+				p = &part{partKey: key, next: never}
 				parts[key] = p
 				order = append(order, p)
 			}
@@ -174,9 +175,16 @@ func (q *Queue) admitRcpts(m *message, c *spool.Control) (users []string, all, w
 	return users, all, warned
 }
 
+// A partKey says which recipients of a message can go together.
+type partKey struct {
+	key    threadKey
+	before sec  // not tried before, or 0
+	kept   bool // until the message is released
+}
+
 // A part is a vertex in the making.
 type part struct {
-	key      threadKey
+	partKey
 	rcpts    []int
 	attempts int
 	next     sec
@@ -186,9 +194,9 @@ type part struct {
 func (p *part) add(r *spool.Rcpt) {
 	p.rcpts = append(p.rcpts, r.N)
 	p.attempts = max(p.attempts, r.Attempts)
-	next := sec(0)
+	next := p.before
 	if r.Attempts > 0 {
-		next = secOf(r.Next)
+		next = max(next, secOf(r.Next))
 		if p.last == nil || r.LastTime.After(p.last.LastTime) {
 			p.last = r
 		}
@@ -198,7 +206,7 @@ func (p *part) add(r *spool.Rcpt) {
 
 func (q *Queue) addVertex(m *message, p *part) {
 	th := q.thread(p.key)
-	v := &vertex{msg: m, th: th, heapIdx: -1, attempts: uint16(min(p.attempts, 1<<16-1)), state: gone}
+	v := &vertex{msg: m, th: th, heapIdx: -1, attempts: uint16(min(p.attempts, 1<<16-1)), kept: p.kept, state: gone}
 	v.setRcpts(p.rcpts)
 	v.sibling, m.vertices = m.vertices, v
 	m.live++

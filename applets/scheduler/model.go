@@ -40,6 +40,7 @@ type message struct {
 	live     int32 // vertices
 	heapIdx  int32 // in the heap of deadlines, or -1
 	arrival  sec
+	since    sec // expiry counts from here: arrival, or the last release
 	due      sec // when the message itself needs attention: report, warning, expiry
 	reportAt sec // when collected failures are reported although recipients are left
 	size     uint32
@@ -83,6 +84,7 @@ type vertex struct {
 	state    vertexState
 	reserved bool // next is a time within the sender's rate limit
 	tried    bool // by this scheduler
+	kept     bool // by the policy, until the message is released
 }
 
 type vertexState uint8

@@ -39,9 +39,9 @@ func (q *Queue) sendReports(m *message) {
 
 // sendWarning tells the sender that recipients are delayed.
 func (q *Queue) sendWarning(m *message) {
-	until := m.arrival.time()
+	until := m.since.time()
 	for v := m.vertices; v != nil; v = v.sibling {
-		if t := m.arrival.time().Add(v.th.clause.Expiry); t.After(until) {
+		if t := m.since.time().Add(v.th.clause.Expiry); t.After(until) {
 			until = t
 		}
 	}

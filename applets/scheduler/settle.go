@@ -92,7 +92,7 @@ func (q *Queue) deferral(v *vertex, res dsn.Result) (dsn.Result, sec) {
 	switch {
 	case v.msg.is(msgKilled):
 		return deleted(), 0
-	case !v.msg.is(msgHeld) && v.expires() <= q.sec():
+	case !v.isHeld() && v.expires() <= q.sec():
 		return expired(th.clause.Expiry, res.Text), 0
 	}
 	next := q.sec().add(th.clause.delay(int(v.attempts)))

@@ -34,7 +34,7 @@ func (q *Queue) govern(th *thread) {
 func (q *Queue) place(v *vertex, next sec) {
 	th := v.th
 	switch {
-	case v.msg.is(msgHeld):
+	case v.isHeld():
 		v.state, v.next = held, next
 		th.held++
 	case next > q.sec():
@@ -44,6 +44,9 @@ func (q *Queue) place(v *vertex, next sec) {
 		q.makeReady(v)
 	}
 }
+
+// isHeld says whether an administrator or the policy keeps the vertex from being tried.
+func (v *vertex) isHeld() bool { return v.kept || v.msg.is(msgHeld) }
 
 // The order of ready vertices: fair turn, age or time of the next attempt. A
 // message of lower priority stands as far behind as if it had come that much later,

@@ -69,7 +69,10 @@ func FromControl(c *spool.Control, sel *Selection, now time.Time) *Entry {
 					rc.State, rc.NextTry = "waiting", r.Next.Unix()
 				}
 			}
-			if c.Held {
+			if r.NotBefore.After(now) {
+				rc.State, rc.NextTry = "waiting", max(rc.NextTry, r.NotBefore.Unix())
+			}
+			if c.Held || r.Kept {
 				rc.State = "held"
 			}
 			if sel.Recip(&rc) {
