@@ -132,10 +132,17 @@ func route(ctx context.Context, p *policy.Policy, addr string) outcome {
 func way(d *policy.Decision) string {
 	switch d.Action {
 	case policy.Deliver:
-		if d.Channel == policy.LocalChannel {
-			return "deliver " + d.Channel
+		how := "deliver " + d.Channel
+		if d.Channel != policy.LocalChannel {
+			how += " " + d.Host
 		}
-		return "deliver " + d.Channel + " " + d.Host
+		if d.Held() {
+			how += " (held)"
+		}
+		if d.Delay() > 0 {
+			how += " (after " + d.Delay().String() + ")"
+		}
+		return how
 	case policy.Reject, policy.Defer:
 		return d.Action.String() + " " + d.Status
 	}

@@ -9,11 +9,12 @@
 //	dns RECORD                  a line of a zone file, or NAME SERVFAIL|TIMEOUT...
 //	conf NAME VALUE             a variable of zmailer.conf
 //	reset                       forgets all of the above
+//	name TEXT                   what the expectations that follow are about; failures name it
 //	expect [-f SENDER] [-c CLIENT] ADDRESS DECISION [-- DECISION]...
 //
-// A DECISION is deliver CHANNEL HOST USER [from SENDER], reject STATUS [TEXT],
-// defer [STATUS], freeze, discard or nobody (routed before, or to nobody); SENDER,
-// which replaces the message's own, and TEXT are patterns. The
+// A DECISION is deliver CHANNEL HOST USER [from SENDER] [after SECONDS] [held],
+// reject STATUS [TEXT], defer [STATUS [TEXT]], freeze, discard or nobody (routed before, or
+// to nobody); SENDER, which replaces the message's own, and TEXT are patterns. The
 // decisions must be all there are, in their order.
 //
 // Tests ask the code that routes mail, under the same limits.

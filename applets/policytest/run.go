@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path"
 	"strings"
 
 	"zmailer/shellcfg"
@@ -50,6 +49,8 @@ type script struct {
 	r   *Runner
 	w   *world
 	ctx context.Context
+
+	label string // of the expectations that follow
 }
 
 func (t *script) commands() map[string]shell.Command {
@@ -70,6 +71,7 @@ func (t *script) commands() map[string]shell.Command {
 	w := t.w
 	return map[string]shell.Command{
 		"isolate": declare(0, func([]string) error { w.isolated = true; return nil }),
+		"name":    declare(1, func(a []string) error { t.label = a[0] + ": "; return nil }),
 		"reset":   declare(0, func([]string) error { w.reset(); return nil }),
 		"entry":   declare(3, func(a []string) error { w.entry(a[0], a[1], a[2]); return nil }),
 		"failing": declare(1, func(a []string) error { w.fakes[a[0]] = policy.Fake{Fails: true}; return nil }),
@@ -125,7 +127,7 @@ func (t *script) expect(c *shell.Call) int {
 	}
 	t.r.Failed++
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %q\n", c.Pos, args[0])
+	fmt.Fprintf(&b, "%s: %s%q\n", c.Pos, t.label, args[0])
 	for _, e := range want {
 		fmt.Fprintf(&b, "\twant %s\n", strings.Join(e, " "))
 	}
@@ -139,84 +141,4 @@ func (t *script) expect(c *shell.Call) int {
 		return c.Fail(err)
 	}
 	return 0
-}
-
-// expected is a decision in words.
-type expected []string
-
-func parseExpected(words []string) ([]expected, error) {
-	var list []expected
-	for {
-		end := len(words)
-		for i, w := range words {
-			if w == "--" {
-				end = i
-				break
-			}
-		}
-		e := expected(words[:end])
-		if err := e.check(); err != nil {
-			return nil, err
-		}
-		list = append(list, e)
-		if end == len(words) {
-			return list, nil
-		}
-		words = words[end+1:]
-	}
-}
-
-func (e expected) check() error {
-	counts := map[string][2]int{"deliver": {4, 6}, "reject": {1, 3}, "defer": {1, 2}, "freeze": {1, 1}, "discard": {1, 1}, "nobody": {1, 1}}
-	if len(e) == 0 {
-		return fmt.Errorf("expect: a decision is missing")
-	}
-	n, known := counts[e[0]]
-	if !known || len(e) < n[0] || len(e) > n[1] {
-		return fmt.Errorf("expect: %q is no decision", strings.Join(e, " "))
-	}
-	if len(e) > 4 && (len(e) != 6 || e[4] != "from") {
-		return fmt.Errorf("expect: %q: want from SENDER behind the user", strings.Join(e, " "))
-	}
-	return nil
-}
-
-func met(want []expected, got []policy.Decision) bool {
-	if len(want) == 1 && want[0][0] == "nobody" {
-		return len(got) == 0
-	}
-	if len(want) != len(got) {
-		return false
-	}
-	for i, e := range want {
-		if !e.is(&got[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-// sender compares the sender that replaces the message's own, if the test names one.
-func (e expected) sender(d *policy.Decision) bool {
-	if len(e) == 4 {
-		return true
-	}
-	ok, err := path.Match(e[5], d.Sender)
-	return d.HasSender && (e[5] == d.Sender || ok && err == nil)
-}
-
-func (e expected) is(d *policy.Decision) bool {
-	if e[0] != d.Action.String() {
-		return false
-	}
-	switch {
-	case e[0] == "deliver":
-		return e[1] == d.Channel && e[2] == d.Host && e[3] == d.User && e.sender(d)
-	case len(e) > 1 && e[1] != d.Status:
-		return false
-	case len(e) > 2:
-		ok, err := path.Match(e[2], d.Text)
-		return ok && err == nil || e[2] == d.Text
-	}
-	return true
 }

@@ -111,6 +111,10 @@ func (d *decisions) take(r *spool.Recipient, dec *policy.Decision) {
 		return
 	case policy.Deliver:
 		out.Hop = spool.Hop{Channel: dec.Channel, Host: dec.Host, User: dec.User, Privilege: dec.Privilege}
+		out.Kept = dec.Held()
+		if delay := dec.Delay(); delay > 0 {
+			out.NotBefore = d.w.r.now().Add(delay)
+		}
 	case policy.Reject:
 		out.Hop = spool.Hop{Channel: policy.ErrorChannel, Host: dec.Status, User: token(dec.Address) + " " + dec.Text, Privilege: dec.Privilege}
 	}
@@ -268,6 +272,12 @@ func (d *decisions) log(r *spool.Recipient, dec *policy.Decision) {
 		attrs = append(attrs, "action", "deliver", "channel", dec.Channel, "host", dec.Host, "user", rfc5322.OneLine(dec.User, 320))
 		if dec.HasSender {
 			attrs = append(attrs, "owner", dec.Sender)
+		}
+		if dec.Held() {
+			attrs = append(attrs, "held", true)
+		}
+		if delay := dec.Delay(); delay > 0 {
+			attrs = append(attrs, "after", delay.String())
 		}
 	default:
 		attrs = append(attrs, "action", dec.Action.String())

@@ -37,6 +37,8 @@ var decisionCommands = map[string]shell.Command{
 	"freeze":        freezeCommand,
 	"discard":       discardCommand,
 	"expand":        expandCommand,
+	"delay":         delayCommand,
+	"hold":          holdCommand,
 	"ours":          oursCommand,
 	"once":          onceCommand,
 	"lookup_failed": lookupFailedCommand,

@@ -24,7 +24,7 @@ func (s *Session) crossbar(f *frame, d Decision) Decision {
 	out := s.edit
 	if len(s.made) > 0 {
 		out = s.made[0]
-		out.Sender, out.HasSender, out.Rewriting = s.edit.Sender, s.edit.HasSender, s.edit.Rewriting
+		out.Sender, out.HasSender, out.Rewriting, out.wait = s.edit.Sender, s.edit.HasSender, s.edit.Rewriting, s.edit.wait
 		if out.Action == Deliver && out.Privilege != d.Privilege && s.privilegeOf(f) == out.Privilege {
 			out.Privilege = d.Privilege
 		}

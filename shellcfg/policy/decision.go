@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"zmailer/shellcfg/shell"
 	"zmailer/spool/rfc5322"
@@ -42,8 +43,16 @@ type Decision struct {
 	Fields    string // header fields that are added, each with its line end
 	Rewriting string // chosen by crossbar: the last argument of rewrite
 
+	wait // Deliver
+
 	Why shell.Position
 }
+
+// Delay is how long after now a delivery is tried first.
+func (d *Decision) Delay() time.Duration { return d.delay }
+
+// Held tells whether a delivery waits for an administrator.
+func (d *Decision) Held() bool { return d.hold }
 
 // String is the decision in words, for people.
 func (d *Decision) String() string {
@@ -53,6 +62,12 @@ func (d *Decision) String() string {
 		fmt.Fprintf(b, "deliver %s %s %s", d.Channel, rfc5322.OneLine(d.Host, 0), rfc5322.OneLine(d.User, 0))
 		if d.HasSender {
 			fmt.Fprintf(b, " (sender <%s>)", d.Sender)
+		}
+		if d.delay > 0 {
+			fmt.Fprintf(b, " (after %v)", d.delay)
+		}
+		if d.hold {
+			b.WriteString(" (held)")
 		}
 	case Reject, Defer:
 		fmt.Fprintf(b, "%s %s %s: %s", d.Action, d.Status, rfc5322.OneLine(d.Address, 0), d.Text)

@@ -28,14 +28,15 @@ func (k kind) String() string { return kindNames[k] }
 const maxItems = maxRoutes
 
 // splitItems cuts the text of an alias, a .forward or a :include: file into its
-// members. Lines end members as commas do; lines that begin with # are comments.
-func splitItems(text string) []string {
+// members. Lines end members as commas do; lines that begin with # are comments, but
+// not where all members are addresses: there it is a local part.
+func splitItems(text string, addresses bool) []string {
 	var items []string
 	for text != "" {
 		var line string
 		line, text, _ = strings.Cut(text, "\n")
 		line = strings.Trim(line, " \t\r")
-		if line == "" || line[0] == '#' {
+		if line == "" || line[0] == '#' && !addresses {
 			continue
 		}
 		if strings.IndexByte(line, ',') < 0 {
@@ -114,7 +115,7 @@ func (s *Session) member(l *list, item string) *frame {
 	if k == address && l.detail != "" {
 		text = withDetail(text, l.detail)
 	}
-	f := &frame{parent: l.parent, list: l, addr: text, kind: k, depth: l.parent.depth + 1}
+	f := &frame{parent: l.parent, list: l, addr: text, kind: k, depth: l.parent.depth + 1, wait: l.parent.wait}
 	if k == address {
 		f.parse()
 	}
@@ -154,7 +155,7 @@ func expandCommand(c *shell.Call) int {
 		return 1
 	}
 	for _, text := range texts {
-		l.items = append(l.items, splitItems(text)...)
+		l.items = append(l.items, splitItems(text, l.addresses)...)
 	}
 	if len(l.items) == 0 {
 		return 1

@@ -67,8 +67,9 @@ type frame struct {
 	domain string // canonical
 	kind   kind
 	steps  []string // what "once" was asked for
-	depth  int
-	node   *Node
+	wait
+	depth int
+	node  *Node
 }
 
 // A list is an expansion that is being worked off.
@@ -271,6 +272,9 @@ func (s *Session) give(f *frame, d Decision) bool {
 	}
 	if f.list != nil {
 		d.Fields = f.list.fields
+	}
+	if d.Action == Deliver {
+		d.wait = f.wait
 	}
 	if d.Action == Deliver && s.p.hasCrossbar {
 		d = s.crossbar(f, d)
