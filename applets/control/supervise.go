@@ -17,10 +17,12 @@ import (
 )
 
 // Restart back-off of a daemon that dies: a daemon that lived long starts again
-// at once, one that dies at start is tried again at growing intervals.
+// at once, one that dies at start is tried again at growing intervals. A start
+// every five seconds costs little, and a host whose memory is short, where daemons
+// are killed that did nothing wrong, has its port 25 back soon.
 const (
 	restartMin  = 200 * time.Millisecond
-	restartMax  = 30 * time.Second
+	restartMax  = 5 * time.Second
 	livedLong   = 10 * time.Second
 	stopGrace   = 20 * time.Second // between SIGTERM and SIGKILL
 	startWindow = 15 * time.Second // for a daemon to answer
