@@ -19,13 +19,14 @@ func root() *cobra.Command {
 	for _, cmd := range root.Commands() {
 		cmd.GroupID = string(Admin)
 	}
-	have := make(map[string]bool)
+	verbs := make(map[string]*cobra.Command)
 	for _, cmd := range root.Commands() {
-		have[cmd.Name()] = true
+		verbs[cmd.Name()] = cmd
 	}
 	for _, row := range Table() {
-		if have[row.Name] {
-			continue // a verb has the name
+		if verb := verbs[row.Name]; verb != nil {
+			verb.GroupID = string(row.Class) // which starts the program
+			continue
 		}
 		cmd := row.Command()
 		cmd.Short, cmd.GroupID = row.Help, string(row.Class)
