@@ -48,7 +48,7 @@ func (w *worker) decide(ctx context.Context, p *policy.Policy, m *message) error
 	default:
 		for i := range m.rcpts {
 			r := &m.rcpts[i]
-			s.Route(policy.Recipient{Addr: r.Addr}, func(dec *policy.Decision) bool {
+			s.Route(policy.Recipient{Addr: r.Addr, Notify: r.Notify, ORcpt: r.ORcpt}, func(dec *policy.Decision) bool {
 				d.take(r, dec)
 				return d.frozen == nil
 			})

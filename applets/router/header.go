@@ -12,7 +12,7 @@ import (
 // headers gives every group its header: the message's own with what belongs to
 // it, made once for each distinct rewriting and set of added fields.
 func (d *decisions) headers(s *policy.Session, c *spool.Control) error {
-	base := d.w.complete(d.m)
+	base := edited(d.w.complete(d.m), s.HeaderEdits())
 	type variant struct{ rewriting, fields string }
 	done := make(map[variant][]byte, 1)
 	for i := range c.Groups {
@@ -32,6 +32,18 @@ func (d *decisions) headers(s *policy.Session, c *spool.Control) error {
 		c.Groups[i].Header = h
 	}
 	return nil
+}
+
+// edited does what the function process wants done with the header.
+func edited(h rfc5322.Header, edits []policy.HeaderEdit) rfc5322.Header {
+	for _, e := range edits {
+		if e.Field.Raw == nil {
+			h.Del(e.Name)
+		} else {
+			h.Set(e.Field)
+		}
+	}
+	return h
 }
 
 // withFields adds header fields that the policy made. They take the place of

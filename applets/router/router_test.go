@@ -312,6 +312,17 @@ func TestRewriting(t *testing.T) {
 	}
 }
 
+// TestSetHeader: the function process changes the header for all recipients.
+func TestSetHeader(t *testing.T) {
+	st := newSite(t, map[string]string{"router.cf": ". cf/router.cf\nprocess() {\n\tsetheader X-Junk\n\tsetheader Subject \"[out] $(header Subject)\"\n\tsetheader X-Seen 'a\nb'\n}\n"})
+	c := st.control(to("joe@example.org", "x@far.example"), "X-Junk: 1\nFrom: s@remote.example\nx-junk: 2\nSubject: old\n text\n\n")
+	for _, g := range c.Groups {
+		if got, want := string(g.Header), "From: s@remote.example\nSubject: [out] old text\nX-Seen: a b\n\n"; !strings.HasSuffix(got, want) {
+			t.Errorf("got\n%s", got)
+		}
+	}
+}
+
 // TestListHeader: members of a list see the list's fields, others do not.
 func TestListHeader(t *testing.T) {
 	st := newSite(t, map[string]string{"lists/talk": "joe\nx@far.example\n"})

@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 
@@ -18,6 +19,7 @@ func (p *Policy) dnsCommands() map[string]shell.Command {
 		"a":    p.dnsCommand(p.addrs(netip.Addr.Is4)),
 		"aaaa": p.dnsCommand(p.addrs(netip.Addr.Is6)),
 		"ptr":  p.dnsCommand(p.ptr),
+		"tlsa": p.dnsCommand(p.tlsa),
 		"txt":  p.dnsCommand(func(ctx context.Context, name string) ([]string, error) { return p.dns.TXT(ctx, name) }),
 	}
 }
@@ -55,6 +57,23 @@ func (p *Policy) mx(ctx context.Context, domain string) ([]string, error) {
 		hosts[i] = mx.Host
 	}
 	return hosts, nil
+}
+
+// tlsa prints records as zone files have them: usage, selector, matching type and
+// data. Those that DNSSEC does not vouch for are none (RFC 7672).
+func (p *Policy) tlsa(ctx context.Context, name string) ([]string, error) {
+	a, err := p.dns.Query(ctx, name, resolver.TypeTLSA)
+	if err != nil {
+		return nil, err
+	}
+	if !a.Secure {
+		return nil, nil
+	}
+	lines := make([]string, len(a.TLSA))
+	for i, t := range a.TLSA {
+		lines[i] = fmt.Sprintf("%d %d %d %x", t.Usage, t.Selector, t.Matching, t.Data)
+	}
+	return lines, nil
 }
 
 func (p *Policy) addrs(family func(netip.Addr) bool) func(context.Context, string) ([]string, error) {

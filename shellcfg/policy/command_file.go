@@ -22,6 +22,7 @@ func (p *Policy) fileCommands() map[string]shell.Command {
 		"filepriv":  p.filepriv,
 		"fileowner": fileownerCommand,
 		"readas":    p.readas,
+		"runas":     p.runas,
 		"nobody":    func(c *shell.Call) int { return show(c, strconv.Itoa(p.nobody)) },
 	}
 }

@@ -11,20 +11,30 @@ import (
 // messageCommands tell facts about the message: a line and status 0, or status 1
 // where there is none.
 var messageCommands = map[string]shell.Command{
-	"sender":    fact(func(s *Session) string { return s.senderOf(s.cur) }),
-	"client":    fact(func(s *Session) string { return s.msg.Client }),
-	"helo":      fact(func(s *Session) string { return s.msg.Helo }),
-	"authuser":  fact(func(s *Session) string { return s.msg.AuthUser }),
-	"messageid": fact(func(s *Session) string { return s.msg.MessageID }),
-	"spoolid":   fact(func(s *Session) string { return s.msg.ID }),
-	"priority":  fact(func(s *Session) string { return s.msg.Priority }),
-	"size":      fact(func(s *Session) string { return strconv.FormatInt(s.msg.Size, 10) }),
-	"owner":     fact(func(s *Session) string { return strconv.Itoa(s.msg.Owner) }),
-	"privilege": fact(func(s *Session) string { return strconv.Itoa(s.privilegeOf(s.cur)) }),
-	"external":  flag(func(s *Session) bool { return s.msg.External }),
-	"errormsg":  flag(func(s *Session) bool { return s.msg.ErrorMsg }),
-	"header":    headerCommand,
-	"log":       logCommand,
+	"sender":     fact(func(s *Session) string { return s.senderOf(s.cur) }),
+	"client":     fact(func(s *Session) string { return s.msg.Client }),
+	"helo":       fact(func(s *Session) string { return s.msg.Helo }),
+	"authuser":   fact(func(s *Session) string { return s.msg.AuthUser }),
+	"messageid":  fact(func(s *Session) string { return s.msg.MessageID }),
+	"spoolid":    fact(func(s *Session) string { return s.msg.ID }),
+	"priority":   fact(func(s *Session) string { return s.msg.Priority }),
+	"size":       fact(func(s *Session) string { return strconv.FormatInt(s.msg.Size, 10) }),
+	"owner":      fact(func(s *Session) string { return strconv.Itoa(s.msg.Owner) }),
+	"privilege":  fact(func(s *Session) string { return strconv.Itoa(s.privilegeOf(s.cur)) }),
+	"envid":      fact(func(s *Session) string { return s.msg.EnvID }),
+	"ret":        fact(func(s *Session) string { return s.msg.Ret }),
+	"notify":     fact(func(s *Session) string { return s.rcpt.Notify }),
+	"orcpt":      fact(func(s *Session) string { return s.rcpt.ORcpt }),
+	"bodytype":   fact(func(s *Session) string { return s.msg.BodyType }),
+	"tls":        fact(func(s *Session) string { return s.msg.TLS }),
+	"via":        fact(func(s *Session) string { return s.msg.Via }),
+	"external":   flag(func(s *Session) bool { return s.msg.External }),
+	"errormsg":   flag(func(s *Session) bool { return s.msg.ErrorMsg }),
+	"smtputf8":   flag(func(s *Session) bool { return s.msg.SMTPUTF8 }),
+	"requiretls": flag(func(s *Session) bool { return s.msg.RequireTLS }),
+	"header":     headerCommand,
+	"setheader":  setHeaderCommand,
+	"log":        logCommand,
 }
 
 func inSession(c *shell.Call) (*Session, bool) {
@@ -60,27 +70,6 @@ func flag(get func(*Session) bool) shell.Command {
 		}
 		return 0
 	}
-}
-
-// headerCommand is header NAME: the unfolded bodies of all fields of that name.
-func headerCommand(c *shell.Call) int {
-	s, ok := inSession(c)
-	if !ok {
-		return 1
-	}
-	if len(c.Args) != 1 {
-		return usage(c, "NAME")
-	}
-	bodies := s.msg.Header.All(c.Args[0])
-	if len(bodies) == 0 {
-		return 1
-	}
-	for _, b := range bodies {
-		if st := show(c, rfc5322.OneLine(b, 0)); st != 0 {
-			return st
-		}
-	}
-	return 0
 }
 
 // logCommand is log TEXT.

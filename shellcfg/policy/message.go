@@ -6,21 +6,29 @@ import (
 
 // A Message is what the policy may know about the message that it routes.
 type Message struct {
-	ID        string
-	Sender    string // envelope sender; "" is the null sender
-	Client    string // address of the SMTP client
-	Helo      string
-	AuthUser  string
-	Owner     int // uid of the submitter
-	Size      int64
-	MessageID string
-	Priority  string
-	External  bool // came from outside
-	ErrorMsg  bool // a report
-	Header    rfc5322.Header
+	ID                   string
+	Sender               string // envelope sender; "" is the null sender
+	Client               string // address of the SMTP client
+	Helo                 string
+	AuthUser             string
+	Owner                int // uid of the submitter
+	Size                 int64
+	MessageID            string
+	Priority             string
+	EnvID                string // RFC 3461
+	Ret                  string // RFC 3461
+	BodyType             string // as in the envelope
+	TLS                  string // version and cipher of the SMTP session
+	Via                  string // such as hold: by what it came back to the router
+	External             bool   // came from outside
+	ErrorMsg             bool   // a report
+	SMTPUTF8, RequireTLS bool
+	Header               rfc5322.Header
 }
 
 // A Recipient is an address to route.
 type Recipient struct {
-	Addr string
+	Addr   string
+	Notify string // NOTIFY of RFC 3461
+	ORcpt  string // ORCPT of RFC 3461
 }

@@ -28,6 +28,7 @@ type Session struct {
 	p    *Policy
 	sh   *shell.Session
 	msg  *Message
+	rcpt Recipient // in work, or none
 	emit func(*Decision) (more bool)
 	tree *Node // of the address being routed, when explaining
 
@@ -44,6 +45,7 @@ type Session struct {
 	failPos shell.Position
 	claimed bool     // the policy said "ours"
 	edit    Decision // what crossbar makes of a delivery
+	edits   []HeaderEdit
 	phase   phase
 }
 
@@ -128,7 +130,7 @@ func (s *Session) Claimed() bool { return s.claimed }
 // false. A recipient that was routed before in this session, or whose deliveries
 // have all been decided before, gives none.
 func (s *Session) Route(r Recipient, emit func(*Decision) (more bool)) {
-	s.emit, s.claimed = emit, false
+	s.emit, s.claimed, s.rcpt = emit, false, r
 	root := &frame{addr: r.Addr}
 	root.parse()
 	if s.tree != nil {
@@ -148,7 +150,7 @@ func (s *Session) Route(r Recipient, emit func(*Decision) (more bool)) {
 		more = s.visit(s.member(top, item))
 	}
 	clear(s.stack)
-	s.stack, s.cur, s.emit = s.stack[:0], nil, nil
+	s.stack, s.cur, s.emit, s.rcpt = s.stack[:0], nil, nil, Recipient{}
 }
 
 // visit routes one address and tells whether the caller wants more.

@@ -26,8 +26,9 @@ func testOwner(op byte, fi os.FileInfo) bool {
 }
 
 // program runs what is no function, command or builtin. An unknown name is
-// fatal and not status 127: a misspelt lookup must not read as "not found".
-func (in *interp) program(argv []string) int {
+// fatal and not status 127: a misspelt lookup must not read as "not found". With
+// cred it runs with other ids than ours.
+func (in *interp) program(argv []string, cred *syscall.Credential) int {
 	if !in.prog.opts.External {
 		in.fatal(&unknownError{"command", argv[0]})
 		return 127
@@ -44,7 +45,7 @@ func (in *interp) program(argv []string) int {
 		cmd.Stdin = in.stdin
 	}
 	cmd.Stdout, cmd.Stderr = in.stdout, in.stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: cred}
 	cmd.Cancel = func() error {
 		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		if errors.Is(err, syscall.ESRCH) {

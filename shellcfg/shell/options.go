@@ -2,7 +2,10 @@ package shell
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"os"
+	"syscall"
 	"time"
 )
 
@@ -117,6 +120,18 @@ func (c *Call) Call(fn string, args ...string) int {
 		return c.Fail(&unknownError{what: "function", name: fn})
 	}
 	return c.in.callFunc(f, append([]string(nil), args...), &c.Pos)
+}
+
+// Exec runs a program with the ids of a user, and no other groups. Without the
+// rights of root they must be our own.
+func (c *Call) Exec(uid, gid int, argv []string) int {
+	if os.Geteuid() != 0 {
+		if uid != os.Geteuid() {
+			return c.Fail(fmt.Errorf("%s: only root can run programs as uid %d", c.Name, uid))
+		}
+		return c.in.program(argv, nil)
+	}
+	return c.in.program(argv, &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)})
 }
 
 // HasFunc tells whether a shell function is defined now.

@@ -62,7 +62,7 @@ func (n *simple) dispatch(in *interp, argv []string) int {
 	if n.builtin != nil {
 		return n.builtin(in, argv[1:])
 	}
-	return in.program(argv)
+	return in.program(argv, nil)
 }
 
 // invoke runs a command whose name came out of an expansion, or of `command`,
@@ -84,7 +84,7 @@ func (in *interp) invoke(argv []string, noFunc bool) int {
 		in.fatalf("%s: not supported: %s", name, r)
 		return 1
 	}
-	return in.program(argv)
+	return in.program(argv, nil)
 }
 
 // runBuiltin runs a builtin whose name was not seen when the file was loaded.
