@@ -29,10 +29,10 @@ var kinds = map[string]kind{
 	"dns":       {open: openDNS, subs: dnsSubs},
 	"socketmap": {open: openSocketmap, file: "inet:HOST:PORT:MAP or unix:PATH:MAP", options: serverOptions()},
 	"postgres":  {open: openPostgres, file: "connection string", options: serverOptions("query", "password-file")},
-	"mysql":     {open: openMySQL, file: "USER@tcp(HOST:PORT)/DATABASE", options: serverOptions("query", "password-file")},
+	"mysql":     {open: openMySQL, file: "USER@tcp(HOST:PORT)/DATABASE", options: serverOptions("query", "password-file", "ca")},
 	"sqlite":    {open: openSQLite, file: "database file", options: serverOptions("query")},
 	"ldap":      {open: openLDAP, file: "ldap://HOST/BASE", options: serverOptions("filter", "attribute", "scope", "user", "password-file", "starttls", "ca")},
-	"redis":     {open: openRedis, file: "redis://HOST[:PORT][/DB] or unix:PATH", subs: redisSubs, options: serverOptions("name", "password-file")},
+	"redis":     {open: openRedis, file: "redis://HOST[:PORT][/DB] or unix:PATH", subs: redisSubs, options: serverOptions("name", "password-file", "ca")},
 	"program":   {open: openProgram, file: "command", options: []string{"timeout"}},
 	"incore":    {open: openIncore},
 }

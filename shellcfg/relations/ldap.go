@@ -3,12 +3,10 @@ package relations
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +27,8 @@ type ldapTable struct {
 	scope  int
 	filter query
 	attrs  []string
+
+	fresh func(ctx context.Context) (*ldapConn, error) // a connection that nobody has bound
 }
 
 type ldapConn struct{ *ldap.Conn }
@@ -64,6 +64,7 @@ func openLDAP(o *opening) (Table, error) {
 		return nil, err
 	}
 	limitLDAP()
+	t.fresh = func(ctx context.Context) (*ldapConn, error) { return srv.connect(ctx, o) }
 	t.pool, err = newPool(o, "ldap "+srv.addr, func(ctx context.Context) (*ldapConn, error) { return srv.dial(ctx, o) })
 	return t, err
 }
@@ -125,18 +126,7 @@ func ldapTLS(o *opening, srv ldapServer) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := &tls.Config{ServerName: host}
-	if file := o.Options["ca"]; file != "" {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("-o ca: %s has no certificate", file)
-		}
-	}
-	return cfg, nil
+	return o.tlsConfig(host)
 }
 
 func (s ldapServer) dial(ctx context.Context, o *opening) (*ldapConn, error) {
@@ -144,6 +134,22 @@ func (s ldapServer) dial(ctx context.Context, o *opening) (*ldapConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c, err := s.connect(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if user := o.Options["user"]; user != "" {
+		defer c.bound(ctx)()
+		err = c.Bind(user, pw) // an empty password is refused by the library
+	}
+	if err != nil {
+		return nil, errors.Join(cause(ctx, err), c.Close())
+	}
+	return c, nil
+}
+
+// connect makes a connection without a name.
+func (s ldapServer) connect(ctx context.Context, o *opening) (*ldapConn, error) {
 	var d net.Dialer
 	raw, err := d.DialContext(ctx, s.network, s.addr)
 	if err != nil {
@@ -162,9 +168,6 @@ func (s ldapServer) dial(ctx context.Context, o *opening) (*ldapConn, error) {
 	defer c.bound(ctx)()
 	if start {
 		err = c.StartTLS(s.tls)
-	}
-	if user := o.Options["user"]; err == nil && user != "" {
-		err = c.Bind(user, pw) // an empty password is refused by the library
 	}
 	if err != nil {
 		return nil, errors.Join(cause(ctx, err), c.Close())

@@ -2,7 +2,10 @@ package relations
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 
 	"github.com/go-sql-driver/mysql"
 )
@@ -21,6 +24,9 @@ func openMySQL(o *opening) (Table, error) {
 	// Whatever the string says: no files of this host for the server, one
 	// statement a query, and the text is the server's business, not ours.
 	cfg.AllowAllFiles, cfg.MultiStatements, cfg.InterpolateParams, cfg.ParseTime = false, false, false, false
+	if err := mysqlTLS(o, cfg); err != nil {
+		return nil, err
+	}
 	cfg.MaxAllowedPacket = 2 * maxValue
 	cfg.Logger = mysqlLog{o.logger()}
 	t := &sqlTable{params: q.params, utf8: true}
@@ -42,6 +48,22 @@ func openMySQL(o *opening) (Table, error) {
 		return prepare(ctx, conn, q.questioned())
 	})
 	return t, err
+}
+
+// mysqlTLS verifies the server with -o ca, which also says that TLS is wanted.
+func mysqlTLS(o *opening, cfg *mysql.Config) error {
+	if o.Options["ca"] == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(cfg.Addr)
+	if err != nil || cfg.Net == "unix" {
+		return errors.New("-o ca is for USER@tcp(HOST:PORT)/DATABASE")
+	}
+	if cfg.TLSConfig != "" && cfg.TLSConfig != "true" {
+		return fmt.Errorf("-o ca with tls=%s: the certificate would not be verified", cfg.TLSConfig)
+	}
+	cfg.TLS, err = o.tlsConfig(host)
+	return err
 }
 
 // mysqlLog takes what the driver would print on standard error. All of it is

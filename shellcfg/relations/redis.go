@@ -32,14 +32,23 @@ type redisConn struct {
 }
 
 type redisServer struct {
-	network, addr, user, db string
-	tls                     *tls.Config
+	network, addr, host, user, db string
+	tls                           bool
+	config                        *tls.Config
 }
 
 func openRedis(o *opening) (Table, error) {
 	srv, err := parseRedis(o.File)
 	if err != nil {
 		return nil, err
+	}
+	switch {
+	case srv.tls:
+		if srv.config, err = o.tlsConfig(srv.host); err != nil {
+			return nil, err
+		}
+	case o.Options["ca"] != "":
+		return nil, errors.New("-o ca is for rediss://")
 	}
 	t := &redisTable{sub: o.Sub, name: o.Options["name"]}
 	if t.sub == "hash" && t.name == "" {
@@ -62,7 +71,7 @@ func parseRedis(s string) (redisServer, error) {
 	if _, has := u.User.Password(); has {
 		return redisServer{}, errors.New("-f with a password in it: put it into the file of -o password-file")
 	}
-	srv := redisServer{network: "tcp", addr: u.Host, user: u.User.Username(), db: strings.Trim(u.Path, "/")}
+	srv := redisServer{network: "tcp", addr: u.Host, host: u.Hostname(), tls: u.Scheme == "rediss", user: u.User.Username(), db: strings.Trim(u.Path, "/")}
 	if u.Port() == "" {
 		srv.addr = net.JoinHostPort(u.Hostname(), "6379")
 	}
@@ -70,9 +79,6 @@ func parseRedis(s string) (redisServer, error) {
 		if _, err := strconv.ParseUint(srv.db, 10, 16); err != nil {
 			return srv, fmt.Errorf("-f: database %q is not a number", srv.db)
 		}
-	}
-	if u.Scheme == "rediss" {
-		srv.tls = &tls.Config{ServerName: u.Hostname()}
 	}
 	return srv, nil
 }
@@ -87,8 +93,12 @@ func (s redisServer) dial(ctx context.Context, o *opening) (*redisConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.tls != nil {
-		conn = tls.Client(conn, s.tls)
+	if s.tls {
+		secure := tls.Client(conn, s.config)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		conn = secure
 	}
 	c := &redisConn{conn, bufio.NewReader(conn)}
 	if auth {
