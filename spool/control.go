@@ -73,6 +73,7 @@ type Attributes struct {
 	SMTPUTF8   bool
 	RequireTLS bool
 	ErrorMsg   bool
+	Ours       bool // submitted on this host, or by a client that may send to everybody
 	AuthUser   string
 	Owner      string // uid of the submitter, for mailq's view of one's own mail
 	Priority   string
@@ -243,6 +244,7 @@ func (a *Attributes) fields() []string {
 	add("body", a.BodyType)
 	flag("smtputf8", a.SMTPUTF8)
 	flag("requiretls", a.RequireTLS)
+	flag("ours", a.Ours)
 	flag("errormsg", a.ErrorMsg)
 	add("auth", a.AuthUser)
 	add("owner", a.Owner)
@@ -264,6 +266,8 @@ func (a *Attributes) parse(fields []string) error {
 			a.SMTPUTF8 = true
 		case "requiretls":
 			a.RequireTLS = true
+		case "ours":
+			a.Ours = true
 		case "errormsg":
 			a.ErrorMsg = true
 		case "auth":

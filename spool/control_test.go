@@ -17,7 +17,7 @@ func sampleControl(rcpts int) *Control {
 	c := &Control{
 		ID: "01K4ZQ8F3T7XYAB0", Size: 5000, HeaderOffset: 100, BodyOffset: 900, Arrival: time.UnixMicro(1795573200123456),
 		MessageID: "<m1@example.net>", Config: "c0ffee",
-		Attr: Attributes{EnvID: "LUNCH42", Ret: "HDRS", BodyType: "8BITMIME", SMTPUTF8: true, RequireTLS: true, ErrorMsg: true, AuthUser: "ann", Owner: "1001", Priority: "bulk"},
+		Attr: Attributes{EnvID: "LUNCH42", Ret: "HDRS", BodyType: "8BITMIME", SMTPUTF8: true, RequireTLS: true, Ours: true, ErrorMsg: true, AuthUser: "ann", Owner: "1001", Priority: "bulk"},
 		Groups: []Group{
 			{Sender: Hop{"smtp", "client.example.net", "ada@example.net", 99}, Header: []byte("Subject: x\n\n")},
 			{Sender: Hop{"error", "", "", -2}, Header: []byte("Subject: nul \x00 and z\nz\n\n")},

@@ -18,6 +18,7 @@ type Envelope struct {
 	External   bool   // came from outside: none of the rights of a local user
 	Submission bool   // from one of our users: the router completes its header
 	ErrorMsg   bool   // a report: never answered by another report
+	MayRelay   bool   // came from outside, from a client that may send to everybody: one of ours
 	HasFrom    bool   // a sender was given; without one the router takes the owner of the file
 	From       string // "" is the null sender when HasFrom is set
 
@@ -85,6 +86,7 @@ func (e *Envelope) Append(b []byte) ([]byte, error) {
 	w.flag("external", e.External)
 	w.flag("submission", e.Submission)
 	w.flag("errormsg", e.ErrorMsg)
+	w.flag("mayrelay", e.MayRelay)
 	w.value("rcvdfrom", e.RcvdFrom)
 	w.value("with", e.With)
 	w.value("via", e.Via)
@@ -252,6 +254,8 @@ func (p *envParser) line(line string) error {
 		return p.header(v)
 	case "errormsg":
 		e.ErrorMsg = true
+	case "mayrelay":
+		e.MayRelay = true
 	case "smtputf8":
 		e.SMTPUTF8 = true
 	case "requiretls":

@@ -20,7 +20,7 @@ import (
 func (w *worker) adopt(m *spool.Message, dir string) (*spool.Message, error) {
 	env := *m.Env
 	env.Owner = strconv.Itoa(m.Owner)
-	env.ErrorMsg = false
+	env.ErrorMsg, env.MayRelay = false, false
 	env.RcvdFrom, env.With, env.Via, env.For = "", "", "", ""
 	env.Header = nil
 	env.AuthUser, env.Client, env.Helo, env.TLS = "", "", "", ""

@@ -215,7 +215,7 @@ func (d *decisions) control() *spool.Control {
 		MessageID: rfc5322.OneLine(m.msgid, 998), Config: m.config,
 		Attr: spool.Attributes{
 			EnvID: m.Env.EnvID, Ret: m.Env.Ret, BodyType: m.Env.BodyType, SMTPUTF8: m.Env.SMTPUTF8,
-			RequireTLS: m.Env.RequireTLS, ErrorMsg: m.Env.ErrorMsg, AuthUser: m.Env.AuthUser,
+			RequireTLS: m.Env.RequireTLS, Ours: !m.Env.External || m.Env.MayRelay, ErrorMsg: m.Env.ErrorMsg, AuthUser: m.Env.AuthUser,
 			Owner: strconv.Itoa(m.owner), Priority: m.Env.Priority,
 		},
 		Groups: make([]spool.Group, len(d.groups)),

@@ -31,7 +31,7 @@ func TestUntrusted(t *testing.T) {
 		from string
 		want []string
 	}{
-		{"lies", &spool.Envelope{HasFrom: true, From: "boss@example.org", RcvdFrom: "bank.example", With: "ESMTPSA", AuthUser: "boss", Client: "192.0.2.1", ErrorMsg: true,
+		{"lies", &spool.Envelope{HasFrom: true, From: "boss@example.org", RcvdFrom: "bank.example", With: "ESMTPSA", AuthUser: "boss", Client: "192.0.2.1", ErrorMsg: true, MayRelay: true,
 			To: []spool.Recipient{{Addr: "joe"}}}, "From: boss@example.org\n\nx\n", "boss@example.org", []string{
 			"(ZMailer, from userid 4321)", "X-Authentication-Warning: mail.example.org: mallory set sender to <boss@example.org> using -f\n",
 			"Sender: mallory@example.org\n", "!bank.example", "!ESMTPSA"}},

@@ -78,6 +78,7 @@ func (s *session) envelope() *spool.Envelope {
 	m := &s.mail
 	env := &spool.Envelope{
 		External:   s.local == nil,
+		MayRelay:   s.mayRelay() && s.local == nil,
 		Submission: s.role == roleSubmission || s.authUser != "",
 		Header:     m.fields,
 		HasFrom:    true,
