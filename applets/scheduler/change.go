@@ -254,13 +254,16 @@ func (q *Queue) appendHold(id spool.ID, held bool, at time.Time) {
 	})
 }
 
-// requeue has recipients tried now, and gives their destinations another chance.
+// requeue has recipients tried now, and gives their destinations another chance. An
+// attempt that is being made may have begun before what it failed for was mended: if
+// it fails, there is another one.
 func (q *Queue) requeue(m *message, ns []int, _ bool, _ string) (changed, busy int) {
 	if m.is(msgHeld) {
 		return 0, 0
 	}
 	chosen(m, ns, func(v *vertex, _ []int) {
 		if v.state == running || v.state == settling {
+			v.again = true
 			busy += v.nrcpts()
 			return
 		}

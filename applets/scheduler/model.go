@@ -85,6 +85,7 @@ type vertex struct {
 	reserved bool // next is a time within the sender's rate limit
 	tried    bool // by this scheduler
 	kept     bool // by the policy, until the message is released
+	again    bool // running or settling: at once, if this attempt fails
 }
 
 type vertexState uint8

@@ -321,7 +321,11 @@ func (q *Queue) settled(s *settlement) {
 	default:
 		slices.Sort(s.left)
 		v.setRcpts(s.left)
-		q.place(v, s.next)
+		next := s.next
+		if v.again {
+			v.again, next, th.until = false, 0, 0
+		}
+		q.place(v, next)
 		if m.is(msgKilled) {
 			q.removeAll(m, decision{silent: true, result: func(*spool.Rcpt) dsn.Result { return deleted() }})
 		}
