@@ -116,16 +116,24 @@ func change(cmd *cobra.Command, o *options, op, done string) error {
 		}
 	}
 	progress := func(c *queuesock.Changed) {
+		if c.Reading > 0 {
+			fmt.Fprintf(cmd.ErrOrStderr(), "the scheduler is reading the queue: %.0f %%\n", 100*c.Reading)
+			return
+		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "%d recipients so far\n", c.Recipients)
 	}
 	c, err := send(cmd.Context(), s, req, progress)
 	if err != nil {
 		return err
 	}
-	return o.report(out, c, done)
+	busy := "not touched"
+	if op == queuesock.OpRequeue || op == queuesock.OpFlush {
+		busy = "tried again if that fails"
+	}
+	return o.report(out, c, done, busy)
 }
 
-func (o *options) report(out io.Writer, c *queuesock.Changed, done string) error {
+func (o *options) report(out io.Writer, c *queuesock.Changed, done, busy string) error {
 	if o.out {
 		return json.NewEncoder(out).Encode(c)
 	}
@@ -135,7 +143,7 @@ func (o *options) report(out io.Writer, c *queuesock.Changed, done string) error
 	}
 	fmt.Fprintf(out, "%s%s: %d recipients of %d messages\n", would, done, c.Recipients, c.Messages)
 	if c.Busy > 0 {
-		fmt.Fprintf(out, "being delivered just now, and not touched: %d recipients\n", c.Busy)
+		fmt.Fprintf(out, "being delivered just now, and %s: %d recipients\n", busy, c.Busy)
 	}
 	return nil
 }

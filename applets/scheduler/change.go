@@ -67,6 +67,9 @@ const (
 // change carries out a change on a selection.
 func (c *client) change(req *queuesock.Request, fn change) error {
 	ch := &changer{client: c, req: req, fn: fn, told: time.Now()}
+	if err := ch.awaitScan(); err != nil {
+		return err
+	}
 	scanned, err := c.each(&req.Select, func(s *seen) error {
 		ns, all, err := c.selected(s, &req.Select)
 		if err != nil || len(ns) == 0 {
@@ -86,6 +89,52 @@ func (c *client) change(req *queuesock.Request, fn change) error {
 	}
 	ch.total.Scanned = scanned
 	return c.send(&queuesock.Answer{Changed: &ch.total, Done: true})
+}
+
+// awaitScan waits until the scheduler has read the queue, unless it knows all messages
+// that are asked for: a change must not miss those it has not come to.
+func (ch *changer) awaitScan() error {
+	for {
+		done := 1.0
+		if err := ch.ask(func() { done = ch.q.scanned(ch.req.Select.IDs) }); err != nil || done == 1 {
+			return err
+		}
+		if time.Since(ch.told) >= progressEvery {
+			ch.told = time.Now()
+			if err := ch.send(&queuesock.Answer{Changed: &queuesock.Changed{Reading: done}}); err != nil {
+				return err
+			}
+			if err := ch.flush(); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ch.ctx.Done():
+			return ch.ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// scanned is the part of the queue that has been read, 1 also when all of the ids
+// are known.
+func (q *Queue) scanned(ids []string) float64 {
+	if q.scan.scans > 0 {
+		return 1
+	}
+	known := len(ids) > 0
+	for _, id := range ids {
+		id, err := spool.ParseID(id)
+		if err != nil {
+			continue
+		}
+		key := msgID([]byte(id))
+		known = known && q.shard(key)[key] != nil
+	}
+	if known {
+		return 1
+	}
+	return min(max(0.01, float64(q.scan.dirs)/float64(len(spool.HashDirs()))), 0.99)
 }
 
 // carryOut changes the messages of the batch, and tells of the progress.

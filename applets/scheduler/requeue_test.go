@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"zmailer/applets/scheduler/queuesock"
 	"zmailer/spool/dsn"
 )
 
@@ -37,4 +38,30 @@ func TestRequeueBusy(t *testing.T) {
 			t.Errorf("not delivered when the attempt had failed; tried at %v", times(start, w.tried()))
 		}
 	})
+}
+
+// TestChangeAtStart: what is asked of a scheduler that has only begun to read the queue
+// is done to all of it.
+func TestChangeAtStart(t *testing.T) {
+	const n = 2000
+	in := newInstance(t)
+	for range n {
+		in.queue(letter{from: "ann@a.test", to: []string{"smtp/dead.test/joe"}})
+	}
+	in.start()
+	defer func() {
+		if err := in.end(); err != nil {
+			t.Error(err)
+		}
+	}()
+	held := 0
+	err := queuesock.Ask(t.Context(), in.spool, &queuesock.Request{Op: queuesock.OpHold, Select: queuesock.Selection{All: true}}, func(a *queuesock.Answer) error {
+		held = a.Changed.Messages
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The others were delivered before.
+	in.until("the queue to hold those that were held and no others", func() bool { return in.status().Messages == held })
 }

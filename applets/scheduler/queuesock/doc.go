@@ -61,6 +61,10 @@ type Changed struct {
 	Recipients int `json:"recipients"`
 	Busy       int `json:"busy"`    // recipients being delivered just now: not touched
 	Scanned    int `json:"scanned"` // messages looked at
+
+	// Reading is the part of the queue that the scheduler has read since its start,
+	// as long as it waits for the rest.
+	Reading float64 `json:"reading,omitempty"`
 }
 
 // An Entry is one message in the queue. Names that Postfix's "postqueue -j" has
