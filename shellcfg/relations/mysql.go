@@ -29,7 +29,7 @@ func openMySQL(o *opening) (Table, error) {
 	}
 	cfg.MaxAllowedPacket = 2 * maxValue
 	cfg.Logger = mysqlLog{o.logger()}
-	t := &sqlTable{params: q.params, utf8: true}
+	t := &sqlTable{params: q.params}
 	t.pool, err = newPool(o, "mysql "+cfg.Addr, func(ctx context.Context) (*sqlConn, error) {
 		c := cfg.Clone()
 		if pw, ok, err := o.password(); err != nil {

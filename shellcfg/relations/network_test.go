@@ -295,7 +295,7 @@ func TestMySQL(t *testing.T) {
 	boot := "CREATE DATABASE mysql;\nCREATE DATABASE mail;\nUSE mail;\n"
 	common := []string{server, "--no-defaults", "--datadir=" + d.dir + "/db", "--socket=" + sock, "--skip-networking", "--skip-grant-tables",
 		"--character-set-server=utf8mb4", "--collation-server=utf8mb4_bin", "--lc-messages-dir=/usr/share/mysql",
-		"--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=8M", "--pid-file=" + d.dir + "/pid"}
+		"--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=8M", "--innodb-log-file-size=4M", "--innodb-doublewrite=0", "--pid-file=" + d.dir + "/pid"}
 	if err := os.Mkdir(d.dir+"/db", 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -18,13 +18,11 @@ import (
 type sqlTable struct {
 	*pool[*sqlConn]
 	params []param
-	utf8   bool // the server has nothing but UTF-8
 }
 
 type sqlConn struct {
 	sqldriver.Conn
-	stmt  sqldriver.StmtQueryContext
-	fresh func() error // nil, or an error if the connection must not be used any more
+	stmt sqldriver.StmtQueryContext
 }
 
 // prepare makes a connection ready; it is closed if that fails.
@@ -53,15 +51,10 @@ func (c *sqlConn) Close() error {
 }
 
 func (t *sqlTable) Lookup(ctx context.Context, key string) (string, bool, error) {
-	if t.utf8 && impossible(key) {
+	if impossible(key) {
 		return "", false, nil
 	}
 	return t.lookup(ctx, func(ctx context.Context, c *sqlConn) (reply, error) {
-		if c.fresh != nil {
-			if err := c.fresh(); err != nil {
-				return reply{}, err
-			}
-		}
 		args := make([]sqldriver.NamedValue, len(t.params))
 		for i, p := range t.params {
 			args[i] = sqldriver.NamedValue{Ordinal: i + 1, Value: p.of(key)}

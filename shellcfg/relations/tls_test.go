@@ -130,7 +130,7 @@ func TestMySQLTLS(t *testing.T) {
 	server, install := find(t, "mariadbd"), find(t, "mariadb-install-db")
 	a, other := newAuthority(d, "right"), newAuthority(d, "other")
 	pw, wrong := secrets(d)
-	argv := []string{install, "--no-defaults", "--datadir=" + d.dir + "/db", "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-flush-log-at-trx-commit=0"}
+	argv := []string{install, "--no-defaults", "--datadir=" + d.dir + "/db", "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=4M", "--innodb-doublewrite=0"}
 	d.run("", argv...)
 	init := "CREATE DATABASE mail;\nUSE mail;\n" + strings.ReplaceAll(schema, "\n\t", " ") +
 		"CREATE USER mail@'%' IDENTIFIED BY 'secret' REQUIRE SSL;\nGRANT SELECT ON mail.* TO mail@'%';\nCREATE USER plain@'%' IDENTIFIED BY 'secret';\nGRANT SELECT ON mail.* TO plain@'%';\n"
@@ -141,7 +141,7 @@ func TestMySQLTLS(t *testing.T) {
 	d.start(server, "--no-defaults", "--datadir="+d.dir+"/db", "--socket="+d.dir+"/sock", "--port="+port, "--bind-address=127.0.0.1", "--skip-name-resolve",
 		"--ssl-cert="+a.cert, "--ssl-key="+a.key, "--ssl-ca="+a.ca, "--init-file="+d.dir+"/init",
 		"--character-set-server=utf8mb4", "--collation-server=utf8mb4_bin", "--lc-messages-dir=/usr/share/mysql",
-		"--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=8M", "--pid-file="+d.dir+"/pid")
+		"--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=8M", "--innodb-log-file-size=4M", "--innodb-doublewrite=0", "--pid-file="+d.dir+"/pid")
 	d.ready("tcp", "127.0.0.1:"+port)
 	at := func(user, host, query string, options ...string) Spec {
 		return Spec{Type: "mysql", File: user + "@tcp(" + host + ":" + port + ")/mail" + query, Options: with(sqlOptions(), options...)}
