@@ -84,6 +84,7 @@ func Table() []Applet {
 		{Name: "diff", Class: Admin, Help: "Say which addresses another configuration would route elsewhere", Command: policydiff.Command},
 		{Name: "tables", Class: Admin, Help: "Show what the router's tables have answered", Command: router.TablesCommand},
 		{Name: "test", Class: Admin, Help: "Run tests of the policy", Command: policytest.Command},
+		{Name: "passwd", Class: Admin, Help: "Set the password of a user who sends mail by SMTP", Command: smtpserver.PasswdCommand},
 		{Name: "tlscheck", Class: Admin, Help: "Say how mail to a domain would be encrypted, and try", Command: tlscheck.Command},
 		{Name: "ta-test", Class: Admin, Help: "Prove that a transport agent speaks the protocol", Command: tatest.Command},
 		{Name: "fsck", Class: Admin, Help: "Check every file of the spool, and repair what is wrong", Command: fsck.Command},

@@ -421,7 +421,7 @@ func (p *postfix) services() error {
 		switch {
 		case w[0] == "submission" || w[0] == "587":
 			p.server("listen :587 submission", where)
-			p.note(where, "users are in db/passwords here; see zmailer smtpserver --password")
+			p.note(where, "users are in db/passwords here; see zmailer passwd")
 		case w[0] == "smtps" || w[0] == "submissions" || w[0] == "465":
 			p.server("listen :465 submission tls", where)
 		case w[1] == "inet" && w[0] != "smtp":

@@ -4,13 +4,12 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
+
+	"zmailer/applets/smtpserver/saslauth"
 )
 
 // maxAuthLine bounds a line of an authentication exchange: RFC 4954 §4.
@@ -27,44 +26,56 @@ var (
 	errCredentials = refuse(535, 5, 7, 8, "Authentication credentials invalid")
 	errAuthNow     = refuse(454, 4, 7, 0, "Temporary authentication failure")
 	errAuthBlocked = refuse(454, 4, 7, 0, "Too many failed logins from your address, try again later")
+	errUserBlocked = refuse(454, 4, 7, 0, "Too many failed logins of this user, try again later")
 )
 
-// offersAuth tells whether AUTH can be used now. Passwords are asked for only
-// under TLS.
+// offersAuth tells whether AUTH can be used now.
 func (s *session) offersAuth() bool {
-	return s.cfg.passwords != nil && s.tls != nil && s.local == nil
+	return s.cfg.auth.any() && s.mayLogIn() && s.local == nil
+}
+
+// mayLogIn tells whether what the client says of itself is safe on the way: under
+// TLS, or where the configuration says that it need not be.
+func (s *session) mayLogIn() bool {
+	return s.tls != nil || s.client.IsValid() && contains(s.cfg.auth.clear, s.client)
 }
 
 // auth obeys AUTH: RFC 4954.
 func (s *session) auth(arg string) error {
-	mechanism, initial, _ := strings.Cut(arg, " ")
+	name, initial, _ := strings.Cut(arg, " ")
 	switch {
 	case s.helo == "":
 		s.sayWrong(errHelloFirst)
-	case s.cfg.passwords == nil || s.local != nil:
+	case !s.cfg.auth.any() || s.local != nil:
 		s.sayWrong(errNoAuth)
-	case s.tls == nil:
+	case !s.mayLogIn():
 		s.sayWrong(errAuthTLS)
 	case s.authUser != "":
 		s.sayWrong(errAuthed)
 	case s.mail.active:
 		s.sayWrong(errAuthMail)
-	case s.srv.logins.blocked(neighbourhood(s.client), s.cfg.limits.logins):
+	case s.srv.logins.fromBlocked(neighbourhood(s.client), s.cfg.limits.logins):
 		s.say(errAuthBlocked)
 	default:
-		return s.exchange(strings.ToUpper(mechanism), initial)
+		m := s.mechanism(strings.ToUpper(name))
+		if m == nil {
+			s.sayWrong(errMechanism)
+			return nil
+		}
+		if c, ok := m.(interface{ Close() }); ok {
+			defer c.Close()
+		}
+		return s.exchange(m, initial)
 	}
 	return nil
 }
 
+// loginTime bounds a step of the exchange on our side.
+const loginTime = 10 * time.Second
+
 // exchange goes through the challenges of a mechanism.
-func (s *session) exchange(mechanism, initial string) error {
-	var a attempt
-	server := a.server(mechanism)
-	if server == nil {
-		s.sayWrong(errMechanism)
-		return nil
-	}
+func (s *session) exchange(m saslauth.Mechanism, initial string) error {
+	begun := time.Now()
 	var response []byte // nil: none yet
 	if initial != "" {
 		var e *smtp.SMTPError
@@ -74,13 +85,11 @@ func (s *session) exchange(mechanism, initial string) error {
 		}
 	}
 	for {
-		challenge, done, err := server.Next(response)
-		if err != nil {
-			s.sayWrong(errAuthSyntax)
-			return nil
-		}
-		if done {
-			s.login(&a)
+		ctx, cancel := context.WithTimeout(s.ctx, loginTime)
+		challenge, end := m.Next(ctx, response)
+		cancel()
+		if end != nil {
+			s.login(end, begun)
 			return nil
 		}
 		s.raw("334 " + base64.StdEncoding.EncodeToString(challenge) + "\r\n")
@@ -89,10 +98,17 @@ func (s *session) exchange(mechanism, initial string) error {
 			return err
 		}
 		var e *smtp.SMTPError
-		if response, e = decodeResponse(line); e != nil {
-			s.sayWrong(e)
+		response, e = decodeResponse(line)
+		if e == nil {
+			continue
+		}
+		// A token that was refused is a failed login, however the client takes it.
+		if r, ok := m.(interface{ Refused() *saslauth.Outcome }); ok && r.Refused() != nil {
+			s.login(r.Refused(), begun)
 			return nil
 		}
+		s.sayWrong(e)
+		return nil
 	}
 }
 
@@ -130,72 +146,42 @@ func decodeResponse(s string) ([]byte, *smtp.SMTPError) {
 	return b, nil
 }
 
-// An attempt is what a client claims. It is judged after the exchange, so that
-// the exchange itself tells nothing.
-type attempt struct{ identity, user, password string }
-
-// server is the mechanism's side of the exchange, nil if there is no such
-// mechanism.
-func (a *attempt) server(mechanism string) sasl.Server {
-	switch mechanism {
-	case sasl.Plain:
-		return sasl.NewPlainServer(func(identity, user, password string) error {
-			*a = attempt{identity, user, password}
-			return nil
-		})
-	case sasl.Login:
-		return &loginServer{attempt: a}
-	}
-	return nil
-}
-
-// loginServer is LOGIN, which has no standard but many clients.
-type loginServer struct {
-	attempt *attempt
-	asked   int
-}
-
-func (l *loginServer) Next(response []byte) (challenge []byte, done bool, err error) {
+// login does what the outcome of an exchange asks for.
+func (s *session) login(end *saslauth.Outcome, begun time.Time) {
+	from := neighbourhood(s.client)
 	switch {
-	case l.asked == 0 && response == nil:
-		l.asked = 1
-		return []byte("Username:"), false, nil
-	case l.asked < 2:
-		l.attempt.user, l.asked = string(response), 2
-		return []byte("Password:"), false, nil
+	case end.Err == nil && end.User != "" && printableText(end.User) && len(end.User) <= maxUser:
+		s.authUser, s.idles = end.User, 0
+		s.srv.logins.succeeded(end.User, from)
+		s.raw("235 2.7.0 Authentication successful\r\n")
+	case end.Err == nil, errors.Is(end.Err, saslauth.ErrDenied):
+		s.failed(end.User, begun)
+	case errors.Is(end.Err, saslauth.ErrSyntax):
+		s.sayWrong(errAuthSyntax)
+	case errors.Is(end.Err, errUserBlocked):
+		s.say(errUserBlocked)
+	default:
+		s.log.Error("login cannot be checked", "client", s.clientText, "user", loggable(end.User), "err", end.Err)
+		s.say(errAuthNow)
 	}
-	l.attempt.password = string(response)
-	return nil, true, nil
 }
 
-// failDelay makes guessing slow; loginTime bounds the wait for one's turn.
-const (
-	failDelay = time.Second
-	loginTime = 10 * time.Second
-)
+// maxUser is the length of a user's name that the envelope and the log are to
+// carry.
+const maxUser = 255
 
-// login judges the attempt.
-func (s *session) login(a *attempt) {
-	ctx, cancel := context.WithTimeout(s.ctx, loginTime)
-	defer cancel()
-	var ok bool
-	if a.user != "" && printableText(a.user) && (a.identity == "" || a.identity == a.user) {
-		var err error
-		if ok, err = s.cfg.passwords.check(ctx, a.user, a.password); err != nil {
-			s.log.Error("login cannot be checked", "client", s.clientText, "user", a.user, "err", err)
-			s.say(errAuthNow)
-			return
-		}
+// failDelay makes guessing slow. Replies to failed logins come at multiples of it,
+// so that their time says nothing about what took how long.
+const failDelay = time.Second
+
+func (s *session) failed(user string, begun time.Time) {
+	s.log.Warn("login failed", "client", s.clientText, "user", loggable(user))
+	from := neighbourhood(s.client)
+	if what := s.srv.logins.failed(user, from, &s.cfg.limits); what != "" {
+		s.log.Warn("logins blocked for a while", "client", s.clientText, "user", loggable(user), "reason", what)
 	}
-	if ok {
-		s.authUser, s.idles = a.user, 0
-		s.raw("235 2.7.0 Authentication successful\r\n")
-		return
-	}
-	s.log.Warn("login failed", "client", s.clientText, "user", loggable(a.user))
-	s.srv.logins.failed(neighbourhood(s.client))
 	select {
-	case <-time.After(failDelay):
+	case <-time.After(failDelay - time.Since(begun)%failDelay):
 	case <-s.ctx.Done():
 	}
 	s.sayWrong(errCredentials)
@@ -207,31 +193,4 @@ func loggable(user string) string {
 		return "?"
 	}
 	return user
-}
-
-// logins counts failed logins of each neighbourhood for a while.
-type logins struct {
-	mu    sync.Mutex
-	begun time.Time
-	count map[netip.Prefix]int
-}
-
-const (
-	loginWindow = 10 * time.Minute
-	maxFailing  = 10000 // neighbourhoods remembered
-)
-
-func (l *logins) failed(from netip.Prefix) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if time.Since(l.begun) > loginWindow || len(l.count) >= maxFailing {
-		l.begun, l.count = time.Now(), make(map[netip.Prefix]int)
-	}
-	l.count[from]++
-}
-
-func (l *logins) blocked(from netip.Prefix, limit int) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.count[from] >= limit && time.Since(l.begun) <= loginWindow
 }

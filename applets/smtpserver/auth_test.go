@@ -2,7 +2,6 @@ package smtpserver
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
@@ -12,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
@@ -155,88 +153,4 @@ func startedTLS(t *testing.T, ts *testServer) net.Conn {
 		t.Errorf("in plain text: %q", plain)
 	}
 	return c
-}
-
-func TestPasswordFile(t *testing.T) {
-	line, err := passwordLine("ann", strings.NewReader("pass word\nrest"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "passwords")
-	write := func(text string) {
-		t.Helper()
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write(line + "\n")
-	f, err := newPasswordFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	check := func(user, password string, want bool) {
-		t.Helper()
-		if ok, err := f.check(context.Background(), user, password); err != nil || ok != want {
-			t.Errorf("%s %s: %v, %v", user, password, ok, err)
-		}
-	}
-	check("ann", "pass word", true)
-	check("ann", "password", false)
-	check("joe", "pass word", false)
-	check("", "", false)
-	write(line + "\njoe:" + cheapHash(t, "x") + "\n")
-	check("joe", "x", true)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
-	defer cancel()
-	for range cap(f.busy) {
-		f.busy <- struct{}{}
-	}
-	if _, err := f.check(ctx, "joe", "x"); err == nil {
-		t.Error("no wait for one's turn")
-	}
-	write("joe\n")
-	if _, err := f.check(context.Background(), "joe", "x"); err == nil || !strings.Contains(err.Error(), "passwords:1: want user:hash") {
-		t.Errorf("broken file: %v", err)
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.check(context.Background(), "joe", "x"); err == nil {
-		t.Error("no file is no answer")
-	}
-}
-
-var hashes = map[string]bool{
-	"$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ":       true,
-	"$2b$04$abcdefghijklmnopqrstuuP8S3XmUnzOHnDm6m4fCb8Sk9U0MJkO2":         true,
-	"$argon2id$v=19$m=64,t=0,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ":       false,
-	"$argon2id$v=19$m=64,t=1,p=0$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ":       false,
-	"$argon2id$v=19$m=99999999,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ": false,
-	"$argon2id$v=19$m=64,t=1,p=1$$":                                        false,
-	"$argon2id$v=19$m=64,t=1,p=1 x$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ":     false,
-	"$argon2i$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ":        false,
-	"$1$salt$hash": false, "secret": false, "": false, "$2b$": false,
-}
-
-func TestParseHash(t *testing.T) {
-	for s, want := range hashes {
-		h, err := parseHash(s)
-		if (err == nil) != want {
-			t.Errorf("%s: %v", s, err)
-		}
-		if err == nil && h.matches("x") {
-			t.Errorf("%s matches", s)
-		}
-	}
-}
-
-func FuzzParseHash(f *testing.F) {
-	for s := range hashes {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if h, err := parseHash(s); err == nil && h.bcrypt == nil && h.memory <= 1<<10 && h.passes < 3 && h.threads < 4 {
-			h.matches("x")
-		}
-	})
 }

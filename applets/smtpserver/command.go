@@ -1,7 +1,6 @@
 package smtpserver
 
 import (
-	"fmt"
 	"io"
 	"os"
 
@@ -14,7 +13,6 @@ import (
 // Command is the smtpserver program.
 func Command() *cobra.Command {
 	var interactive, check, relays bool
-	var password string
 	cmd := &cobra.Command{
 		Use:   "smtpserver",
 		Short: "Receive mail by SMTP",
@@ -24,14 +22,6 @@ Without an option it serves in the foreground until SIGTERM; SIGHUP reopens the
 log and loads the configuration anew.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if cmd.Flags().Changed("password") {
-				line, err := passwordLine(password, cmd.InOrStdin())
-				if err != nil {
-					return proc.Exit(proc.Usage, "--password: %w", err)
-				}
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), line)
-				return err
-			}
 			conf, err := shellcfg.LoadConf(shellcfg.ConfPath())
 			if err != nil {
 				return proc.Exit(proc.Config, "%w", err)
@@ -54,7 +44,6 @@ log and loads the configuration anew.`,
 	cmd.Flags().BoolVarP(&interactive, "interactive", "i", false, "one session on standard input and output, as the calling user")
 	cmd.Flags().BoolVar(&check, "check", false, "only load the configuration and say what is wrong with it")
 	cmd.Flags().BoolVar(&relays, "check-relay", false, "prove that strangers cannot relay, with sessions of every form")
-	cmd.Flags().StringVar(&password, "password", "", "read the `user`'s password from standard input and print a line for the password file")
 	return cmd
 }
 

@@ -21,6 +21,11 @@ func (c *config) commands() map[string]shell.Command {
 		"tls":          c.declare(c.certificate),
 		"relay_for":    c.declare(c.relayFor),
 		"passwords":    c.declare(c.passwordFile),
+		"auth_with":    c.declare(c.authWith),
+		"auth_offer":   c.declare(c.authOffer),
+		"auth_clear":   c.declare(c.authClear),
+		"client_certs": c.declare(c.clientCerts),
+		"senders":      c.declare(c.senderLogins),
 		"limit":        c.declare(c.limit),
 		"ask":          c.declare(c.ask),
 		"proxy_from":   c.declare(c.proxyFrom),
@@ -32,6 +37,7 @@ func (c *config) commands() map[string]shell.Command {
 		"reject":    decide(func(v *verdict, args []string) error { v.refusal = parseReply(5, args); return nil }),
 		"defer":     decide(func(v *verdict, args []string) error { v.refusal = parseReply(4, args); return nil }),
 		"relay":     decide(func(v *verdict, args []string) error { v.relay = true; return noArgs(args) }),
+		"login":     decide(loginCommand),
 		"client_in": clientIn,
 
 		"dnsbl":       dnsbl,
@@ -45,6 +51,7 @@ func (c *config) commands() map[string]shell.Command {
 
 		"add_header": addHeader,
 		"header":     headerCommand,
+		"introspect": c.introspect,
 		"filter":     filter,
 	}
 }
@@ -77,15 +84,6 @@ func (c *config) listen(call *shell.Call) error {
 	if err == nil {
 		c.listens = append(c.listens, spec)
 	}
-	return err
-}
-
-// passwords FILE: those who may log in.
-func (c *config) passwordFile(call *shell.Call) (err error) {
-	if len(call.Args) != 1 {
-		return errors.New("want one file of lines user:hash")
-	}
-	c.passwords, err = newPasswordFile(c.path(call.Args[0]))
 	return err
 }
 
@@ -154,7 +152,7 @@ func (c *config) limit(call *shell.Call) error {
 	l := &c.limits
 	numbers := map[string]*int{
 		"rcpts": &l.rcpts, "sessions": &l.sessions, "per_address": &l.perAddress, "errors": &l.errors,
-		"rejects": &l.rejects, "idle": &l.idle, "logins": &l.logins, "routers": &l.routers,
+		"rejects": &l.rejects, "idle": &l.idle, "logins": &l.logins, "user_logins": &l.userLogins, "routers": &l.routers,
 	}
 	sizes := map[string]*int64{"size": &l.size, "free": &l.free, "rate": &l.rate}
 	times := map[string]*time.Duration{

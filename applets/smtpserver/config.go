@@ -44,7 +44,8 @@ type limits struct {
 	errors     int   // of the protocol, in a session
 	rejects    int   // refused recipients in a session
 	idle       int   // commands that lead to no mail, in a session
-	logins     int   // failed ones of one neighbourhood, in ten minutes
+	logins     int   // failed ones of one neighbourhood, in ten to twenty minutes
+	userLogins int   // failed ones of one user, likewise
 	free       int64 // octets of disk that are left alone
 	routers    int   // router processes that are asked; each answers many questions at once
 
@@ -58,7 +59,7 @@ type limits struct {
 
 func defaultLimits() limits {
 	return limits{
-		size: 50 << 20, rcpts: 1000, sessions: 1000, perAddress: 50, errors: 10, rejects: 100, idle: 100, logins: 20,
+		size: 50 << 20, rcpts: 1000, sessions: 1000, perAddress: 50, errors: 10, rejects: 100, idle: 100, logins: 20, userLogins: 100,
 		free: 64 << 20, routers: 1,
 		command: 5 * time.Minute, data: 3 * time.Minute, router: 30 * time.Second, hook: 10 * time.Second,
 		shutdown: 10 * time.Second, rate: 100,
@@ -79,12 +80,14 @@ type config struct {
 	proxies, xclients []netip.Prefix
 	limits            limits
 	tls               *tls.Config // nil: no certificate
+	askingTLS         *tls.Config // the same, where clients are asked for theirs; nil: nowhere
 	prog              *shell.Program
 	hooks             hooks
 	asks              asks
 	checks            checks
 
-	passwords *passwordFile // nil: nobody can log in
+	auth    authentication
+	senders senders
 
 	log    *slog.Logger
 	certs  certificates
@@ -140,6 +143,13 @@ func runConfig(ctx context.Context, conf *shellcfg.Conf, log *slog.Logger, file 
 	}
 	if len(c.certs) > 0 {
 		c.tls = serverTLS(c.certs, c.minTLS)
+		if c.auth.external != nil {
+			c.askingTLS = c.auth.external.asking(c.tls)
+		}
+	}
+	c.auth.tokens = prog.HasFunc("smtp_token")
+	if err := c.checkAuth(); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return c, c.check(file)
 }

@@ -16,6 +16,8 @@ import (
 type verdict struct {
 	refusal *smtp.SMTPError // nil: go on
 	relay   bool            // the client may send to everybody
+	token   bool            // a token is being judged
+	login   string          // whose it is
 }
 
 // decide makes a command of f that works only in a hook.
@@ -62,7 +64,7 @@ func (s *session) hook(fn string, args ...string) *smtp.SMTPError {
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.limits.hook)
 	defer cancel()
 	s.shell.SetContext(ctx)
-	s.verdict = verdict{}
+	s.verdict = verdict{token: fn == "smtp_token"}
 	status, err := s.shell.Call(fn, args...)
 	switch {
 	case s.probe:

@@ -57,7 +57,7 @@ func (s *session) stranger() bool { return !s.mayRelay() && s.role != roleLMTP }
 
 // inspects tells whether the message is looked at before it is taken.
 func (s *session) inspects() bool {
-	return s.local == nil && (s.cfg.hooks.message || s.cfg.checks.any() && s.stranger())
+	return s.local == nil && (s.cfg.hooks.message || s.checksAuthors() || s.cfg.checks.any() && s.stranger())
 }
 
 var (
@@ -76,6 +76,12 @@ func (s *session) inspect() *smtp.SMTPError {
 		return s.storageError("hold", err)
 	}
 	m.header = header
+	if s.checksAuthors() {
+		if e := s.checkAuthors(header); e != nil {
+			s.logRefused("message", "", e)
+			return e
+		}
+	}
 	if s.cfg.checks.any() && s.stranger() {
 		s.authenticate()
 		m.fields = append(m.fields, m.auth.Field(s.cfg.conf.Hostname))

@@ -128,6 +128,10 @@ func (s *session) beginMail(arg string) *smtp.SMTPError {
 		s.log.Error("no disk space", "client", s.clientText, "size", opts.Size)
 		return refuse(452, 4, 3, 1, "Insufficient system storage, try again later")
 	}
+	if e := s.checkSender(from); e != nil {
+		s.logRefused("mail", "", e)
+		return e
+	}
 	if s.cfg.hooks.mail {
 		if e := s.hook("smtp_mail", from.String()); e != nil {
 			s.logRefused("mail", "", e)

@@ -15,7 +15,8 @@ const handshakeTime = 30 * time.Second
 
 // startTLS obeys STARTTLS: RFC 3207. What the client sent behind it came in
 // plain text, from whomever, and would be taken for part of the protected
-// session: CVE-2011-0411.
+// session: CVE-2011-0411. No greeting is asked for: GNU SASL's client sends none, and
+// what it would say is void afterwards.
 func (s *session) startTLS() error {
 	switch {
 	case s.tls != nil:
@@ -23,9 +24,6 @@ func (s *session) startTLS() error {
 		return nil
 	case s.cfg.tls == nil || s.local != nil:
 		s.sayWrong(refuse(502, 5, 5, 1, "Error: STARTTLS is not offered"))
-		return nil
-	case s.helo == "":
-		s.sayWrong(errHelloFirst)
 		return nil
 	case s.in.buffered() > 0:
 		s.say(refuse(554, 5, 5, 1, "Error: commands after STARTTLS"))
@@ -46,7 +44,7 @@ func (s *session) secure() error {
 	if !ok {
 		return errors.New("not a network connection")
 	}
-	c := tls.Server(under, s.cfg.tls)
+	c := tls.Server(under, s.tlsConfig())
 	if err := s.conn.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
 		return err
 	}
@@ -73,4 +71,14 @@ func versionText(v uint16) string {
 		return "TLSv1.2"
 	}
 	return tls.VersionName(v)
+}
+
+// tlsConfig is the configuration of the session's port. A client certificate is
+// asked for where users log in, since some senders of the world fail at the
+// question.
+func (s *session) tlsConfig() *tls.Config {
+	if s.role == roleSubmission && s.cfg.askingTLS != nil {
+		return s.cfg.askingTLS
+	}
+	return s.cfg.tls
 }

@@ -150,9 +150,7 @@ func (s *session) hello(name string, extended, lmtp bool) {
 	if s.cfg.tls != nil && s.tls == nil && s.local == nil {
 		b = append(b, "250-STARTTLS\r\n"...)
 	}
-	if s.offersAuth() {
-		b = append(b, "250-AUTH PLAIN LOGIN\r\n"...)
-	}
+	b = append(b, s.authOffer()...)
 	if s.offersXClient() {
 		b = append(b, xclientOffer...)
 	}

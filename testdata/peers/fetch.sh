@@ -63,4 +63,8 @@ dovecot dovecot-core dovecot-lmtpd
 procmail procmail
 maildrop maildrop
 opendkim opendkim-tools
+dkimpy python3-dkim python3-dnspython
+sasl sasl2-bin libsasl2-modules
+pebble pebble
+gsasl gsasl
 END
