@@ -12,6 +12,7 @@ import (
 	"zmailer/agents/sm"
 	"zmailer/agents/smtp"
 	"zmailer/applets/check"
+	"zmailer/applets/dkimkey"
 	"zmailer/applets/explain"
 	"zmailer/applets/fsck"
 	"zmailer/applets/mailq"
@@ -86,6 +87,7 @@ func Table() []Applet {
 		{Name: "test", Class: Admin, Help: "Run tests of the policy", Command: policytest.Command},
 		{Name: "passwd", Class: Admin, Help: "Set the password of a user who sends mail by SMTP", Command: smtpserver.PasswdCommand},
 		{Name: "tlscheck", Class: Admin, Help: "Say how mail to a domain would be encrypted, and try", Command: tlscheck.Command},
+		{Name: "dkim-key", Class: Admin, Help: "Make a key that signs mail of a domain, and print its DNS record", Command: dkimkey.Command},
 		{Name: "ta-test", Class: Admin, Help: "Prove that a transport agent speaks the protocol", Command: tatest.Command},
 		{Name: "fsck", Class: Admin, Help: "Check every file of the spool, and repair what is wrong", Command: fsck.Command},
 		{Name: "cleanup", Class: Admin, Help: "Remove rubbish from the spool", Command: fsck.CleanupCommand},

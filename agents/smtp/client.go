@@ -44,6 +44,8 @@ type job struct {
 	end     time.Time
 	begun   bool // there was a transaction
 
+	signed signedGroup // the last one
+
 	fail dsn.Result // for the recipients that no host took; Text is empty before the first
 }
 

@@ -48,6 +48,11 @@ How it is sent:
                that matches the destination ("*": any); must have mode 0600.
                "HOST,SENDER USER PASSWORD" is for mail of a sender or @domain;
                "|/command" as the password prints an OAuth token
+  -k dir       sign with the keys dir/DOMAIN/SELECTOR.pem of the domain in From
+               (the directory dkim beside zmailer.conf; with -M, or as "none":
+               nothing is signed); "zmailer dkim-key DOMAIN" makes one
+  -K           sign also mail of strangers that passes through, not only mail
+               submitted here or by clients that may send to everybody
   -P           no PIPELINING
   -B           no BDAT (CHUNKING)
   -T limits    time limits: conn=30s,cmd=5m,data=3m,dot=10m,job=25m
@@ -105,13 +110,13 @@ type commandLine struct {
 	portGiven      bool
 	resolvConf     string
 	transcriptPath string
+	keyPlace       string // -k; "": the usual place
 }
 
 func parseOptions(conf *shellcfg.Conf, args []string) (options, error) {
 	cl := commandLine{options: defaultOptions()}
 	cl.hello = conf.Hostname
-	cl.tls.table = &tlsTable{path: conf.Path("db/tlspolicy")}
-	g := proc.NewGetopt("1A:BC:F:MPS:T:b:h:l:m:n:p:r:x", args)
+	g := proc.NewGetopt("1A:BC:F:KMPS:T:b:h:k:l:m:n:p:r:x", args)
 	for g.Next() {
 		if err := cl.option(g); err != nil {
 			return options{}, err
@@ -122,6 +127,9 @@ func parseOptions(conf *shellcfg.Conf, args []string) (options, error) {
 	}
 	if len(g.Args()) > 0 {
 		return options{}, proc.Exit(proc.Usage, "unexpected argument %q", g.Args()[0])
+	}
+	if err := cl.openTables(conf); err != nil {
+		return options{}, err
 	}
 	return cl.finish()
 }
@@ -140,6 +148,8 @@ func (cl *commandLine) option(g *proc.Getopt) (err error) {
 		if _, err = parseDests(g.Value); err == nil {
 			cl.forced = g.Value
 		}
+	case 'K':
+		cl.signAll = true
 	case 'M':
 		cl.lmtp = true
 	case 'P':
@@ -152,6 +162,8 @@ func (cl *commandLine) option(g *proc.Getopt) (err error) {
 		err = cl.sources.set(g.Value)
 	case 'h':
 		cl.hello = g.Value
+	case 'k':
+		cl.keyPlace = g.Value
 	case 'l':
 		cl.transcriptPath = g.Value
 	case 'm':

@@ -113,17 +113,19 @@ func (m *message) pieces(fn func([]byte) error) error {
 // converted if the peer takes no 8-bit text.
 type content struct {
 	*message
-	header  []byte
-	convert *converter // nil: as it is
+	signature []byte // DKIM-Signature fields, before the header
+	header    []byte
+	convert   *converter // nil: as it is
 }
 
 // wireSize is the number of octets with SMTP line ends, dots not counted. A CR in
 // the text makes it a little too large.
 func (ct *content) wireSize() int64 {
+	n := int64(len(ct.signature) + bytes.Count(ct.signature, []byte{'\n'}))
 	if ct.convert != nil {
-		return ct.convert.size
+		return n + ct.convert.size
 	}
-	n := ct.message.size + ct.message.lines
+	n += ct.message.size + ct.message.lines
 	if ct.message.open {
 		n += 2
 	}
@@ -133,6 +135,7 @@ func (ct *content) wireSize() int64 {
 // encode appends the whole content of a small message.
 func (ct *content) encode(dst []byte, dots bool) []byte {
 	st := stuffer{dots: dots}
+	dst = st.append(dst, ct.signature)
 	dst = st.append(dst, ct.header)
 	dst = st.append(dst, *ct.small)
 	return st.finish(dst)
@@ -140,6 +143,11 @@ func (ct *content) encode(dst []byte, dots bool) []byte {
 
 // writeTo hands the text, with the line ends of the spool, to fn.
 func (ct *content) writeTo(fn func([]byte) error) error {
+	if len(ct.signature) > 0 {
+		if err := fn(ct.signature); err != nil {
+			return err
+		}
+	}
 	if ct.convert != nil {
 		return ct.convert.run(ct.message, fn)
 	}

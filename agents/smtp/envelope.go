@@ -227,6 +227,11 @@ func (s *session) planContent(j *job, b *batch, p *plan, headerEight bool) {
 			return
 		}
 	}
+	if err := j.sign(&p.content, b.group); err != nil {
+		// Unsigned it must not go; the next attempt may find the key in order.
+		j.decideAll(b, dsn.Temp("4.7.0", "DKIM signature: %v", err))
+		return
+	}
 	size := p.content.wireSize()
 	if s.ext.sizeMax > 0 && size > s.ext.sizeMax {
 		j.decideAll(b, dsn.Perm("5.3.4", "message of %d octets: %s takes no more than %d", size, s.target.relay, s.ext.sizeMax))

@@ -240,7 +240,7 @@ func outcome1(said protocol.Said) string { return said.Report.Result.Action.Stri
 
 // modeOf is the mode of the policy for a target.
 func modeOf(o *options, t *target) tlsMode {
-	r, err := o.tls.of(t)
+	r, err := o.tls.of(context.Background(), t)
 	if err != nil {
 		panic(err)
 	}

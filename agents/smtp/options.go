@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"zmailer/agents/dkim"
 	"zmailer/shellcfg/resolver"
 )
 
@@ -27,6 +28,8 @@ type options struct {
 	certificates []tls.Certificate // ours, for peers that ask for one
 	timeouts     timeouts
 	transcript   *transcriptFile
+	keys         *dkim.Keys // nil: nothing is signed
+	signAll      bool       // also mail of strangers that passes through
 
 	capacity  int           // jobs at once
 	rcptMax   int           // recipients of a transaction

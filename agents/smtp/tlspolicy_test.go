@@ -284,13 +284,13 @@ func TestTLSTable(t *testing.T) {
 		{"x.test", "y.test", "auto"},
 		{"[192.0.2.1]:25", "192.0.2.1", "auto"},
 	} {
-		r, found, err := table.of(&target{dest: tt.dest, name: tt.name})
+		r, found, err := table.of(t.Context(), &target{dest: tt.dest, name: tt.name})
 		if err != nil || !found || r.mode.String() != tt.want {
 			t.Errorf("%s: got %v %v %v", tt.dest, r.mode, found, err)
 		}
 	}
 	for _, bad := range []string{"example.org", "a maybe", "a fingerprint", "a fingerprint xx", "a verify 00", "a may\na must"} {
-		if _, _, err := write(bad).of(&target{dest: "b"}); err == nil {
+		if _, _, err := write(bad).of(t.Context(), &target{dest: "b"}); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
 	}

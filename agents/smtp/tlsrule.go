@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
 	"path"
@@ -54,7 +55,12 @@ type tlsRule struct {
 type tlsPolicy struct {
 	mode  tlsMode
 	rules []tlsRule
-	table *tlsTable // nil: none
+	table tlsRules // nil: none
+}
+
+// tlsRules are a table of rules: a tlsTable or a tlsRelation.
+type tlsRules interface {
+	of(ctx context.Context, g *target) (rule tlsRule, found bool, err error)
 }
 
 // set reads "may" or "may,*.example.org=verify,10.*=off".
@@ -82,9 +88,9 @@ func (p *tlsPolicy) set(spec string) error {
 
 // of returns the rule for a target, matching the destination as the job names
 // it and the host that it led to.
-func (p *tlsPolicy) of(t *target) (tlsRule, error) {
+func (p *tlsPolicy) of(ctx context.Context, t *target) (tlsRule, error) {
 	if p.table != nil {
-		r, found, err := p.table.of(t)
+		r, found, err := p.table.of(ctx, t)
 		if found || err != nil {
 			return r, err
 		}
@@ -105,16 +111,21 @@ func (p *tlsPolicy) of(t *target) (tlsRule, error) {
 
 // parseTLSLine reads a line of the table: "DESTINATION MODE [FINGERPRINT]...".
 func parseTLSLine(line string) (tlsRule, error) {
-	words := strings.Fields(line)
-	if len(words) < 2 {
+	pattern, rest := cutBlank(line)
+	return parseTLSRule(pattern, strings.Fields(rest))
+}
+
+// parseTLSRule reads what the table has for a destination.
+func parseTLSRule(pattern string, words []string) (tlsRule, error) {
+	if len(words) == 0 {
 		return tlsRule{}, fmt.Errorf("want DESTINATION MODE")
 	}
-	mode, ok := tlsModes[words[1]]
+	mode, ok := tlsModes[words[0]]
 	if !ok {
-		return tlsRule{}, fmt.Errorf("%q: want none, may, must, verify, dane, sts, auto or fingerprint", words[1])
+		return tlsRule{}, fmt.Errorf("%q: want none, may, must, verify, dane, sts, auto or fingerprint", words[0])
 	}
-	r := tlsRule{pattern: strings.ToLower(words[0]), mode: mode}
-	for _, w := range words[2:] {
+	r := tlsRule{pattern: strings.ToLower(pattern), mode: mode}
+	for _, w := range words[1:] {
 		b, err := hex.DecodeString(strings.ReplaceAll(w, ":", ""))
 		if err != nil || len(b) != 32 || mode != tlsFingerprint {
 			return tlsRule{}, fmt.Errorf("%q: want the SHA-256 of a certificate or public key, after the mode fingerprint", w)

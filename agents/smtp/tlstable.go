@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -46,22 +47,26 @@ const (
 )
 
 // of finds the rule for a target.
-func (t *tlsTable) of(g *target) (tlsRule, bool, error) {
+func (t *tlsTable) of(_ context.Context, g *target) (tlsRule, bool, error) {
 	rules, err := t.load()
 	if err != nil || len(rules) == 0 {
 		return tlsRule{}, false, err
 	}
-	names := [...]string{g.dest, strings.ToLower(g.name)}
-	for _, name := range names {
-		if r, ok := rules[name]; ok {
+	for _, key := range tlsKeys(g) {
+		if r, ok := rules[key]; ok {
 			return r, true, nil
 		}
 	}
+	return tlsRule{}, false, nil
+}
+
+// tlsKeys is what a table is asked for, the closest first.
+func tlsKeys(g *target) []string {
+	names := [...]string{g.dest, strings.ToLower(g.name)}
+	keys := append(make([]string, 0, 12), names[:]...)
 	for _, name := range names {
 		for i := strings.IndexByte(name, '.'); i >= 0 && name[0] != '[' && name[0] != '/'; {
-			if r, ok := rules[name[i:]]; ok {
-				return r, true, nil
-			}
+			keys = append(keys, name[i:])
 			next := strings.IndexByte(name[i+1:], '.')
 			if next < 0 {
 				break
@@ -69,8 +74,7 @@ func (t *tlsTable) of(g *target) (tlsRule, bool, error) {
 			i += 1 + next
 		}
 	}
-	r, ok := rules["*"]
-	return r, ok, nil
+	return append(keys, "*")
 }
 
 // load returns the rules, reading the file again when it has changed.

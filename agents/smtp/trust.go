@@ -45,7 +45,7 @@ func (tr *trust) check() string {
 // trustFor works out the trust for a target. An error means that the target must
 // not be used now.
 func (c *client) trustFor(ctx context.Context, t *target) (trust, error) {
-	rule, err := c.opt.tls.of(t)
+	rule, err := c.opt.tls.of(ctx, t)
 	if err != nil {
 		return trust{}, err
 	}
