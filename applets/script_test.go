@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 			"sink":     sinkCmd,
 			"send":     sendCmd,
 			"pidkill":  pidkillCmd,
+			"versions": versionsCmd,
 			"caller":   callerCmd,
 			"sent":     sentCmd,
 		},

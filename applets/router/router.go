@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"zmailer/shellcfg"
 	"zmailer/shellcfg/policy"
 	"zmailer/spool"
 )
@@ -25,6 +26,7 @@ type Router struct {
 	queue  *queue
 	trust  atomic.Pointer[trust]
 	limits limits
+	counts *counts
 	now    func() time.Time
 }
 
@@ -37,6 +39,28 @@ type limits struct {
 
 var defaultLimits = limits{hops: 50, expiry: 5 * 24 * time.Hour, time: 5 * time.Minute}
 
+// read takes what zmailer.conf says of the limits.
+func (l *limits) read(conf *shellcfg.Conf) error {
+	for _, v := range []struct {
+		name, unit, word string
+		limit            *time.Duration
+	}{
+		{"ROUTEREXPIRY", "h", "hours", &l.expiry},
+		{"ROUTERTIME", "s", "seconds", &l.time},
+	} {
+		text := conf.Get(v.name)
+		if text == "" {
+			continue
+		}
+		d, err := time.ParseDuration(text + v.unit)
+		if err != nil || d <= 0 {
+			return fmt.Errorf("%s=%s: not a number of %s", v.name, text, v.word)
+		}
+		*v.limit = d
+	}
+	return nil
+}
+
 // grace is how long messages in work may take when the router ends. What is not
 // routed then stays where it is.
 const grace = 3 * time.Second
@@ -46,14 +70,10 @@ const rescan = time.Minute
 
 // New returns a router. Lines about messages go to out.
 func New(s *spool.Spool, h *policy.Holder, log *slog.Logger, out io.Writer) (*Router, error) {
-	r := &Router{spool: s, policy: h, log: log, out: out, queue: newQueue(), limits: defaultLimits, now: time.Now}
+	r := &Router{spool: s, policy: h, log: log, out: out, queue: newQueue(), limits: defaultLimits, counts: newCounts(), now: time.Now}
 	conf := h.Conf()
-	if v := conf.Get("ROUTEREXPIRY"); v != "" {
-		d, err := time.ParseDuration(v + "h")
-		if err != nil || d <= 0 {
-			return nil, fmt.Errorf("ROUTEREXPIRY=%s: not a number of hours", v)
-		}
-		r.limits.expiry = d
+	if err := r.limits.read(conf); err != nil {
+		return nil, err
 	}
 	t, err := newTrust(conf, h.Users())
 	if err != nil {
@@ -216,6 +236,7 @@ func (r *Router) giveUp(j job, p *panicError) {
 		r.queue.retry(j, r.now().Add(time.Hour))
 		return
 	}
+	r.counts.message(setAsidePostman, 0)
 	r.log.Error("set aside", "spoolid", string(j.id), "action", "postman", "err", p, "stack", string(p.stack))
 	r.queue.done(j.id)
 }
