@@ -40,7 +40,7 @@ type limits struct {
 	size       int64 // octets of a message
 	rcpts      int   // recipients of a message
 	sessions   int   // at the same time
-	perAddress int   // of one IPv4 address or IPv6 /64
+	perAddress int   // of one IPv4 address or IPv6 /64 of a stranger
 	errors     int   // of the protocol, in a session
 	rejects    int   // refused recipients in a session
 	idle       int   // commands that lead to no mail, in a session
@@ -172,6 +172,12 @@ func (c *config) check(file string) error {
 // relays tells whether a client at ip may send to everybody.
 func (c *config) relays(ip netip.Addr) bool {
 	return contains(c.relay, ip)
+}
+
+// trusts tells whether the administrator knows the client: many sessions from
+// there are no attack.
+func (c *config) trusts(ip netip.Addr) bool {
+	return ip.IsLoopback() || c.relays(ip) || contains(c.xclients, ip)
 }
 
 // Check loads the instance's configuration and returns what is wrong with it.

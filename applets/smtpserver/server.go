@@ -2,6 +2,7 @@ package smtpserver
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -133,7 +134,7 @@ func (srv *server) serve(ctx context.Context, c net.Conn, spec listenSpec) {
 // begin begins a session whose client is known, or turns it away.
 func (srv *server) begin(s *session, spec listenSpec) {
 	cfg := s.cfg
-	if why := srv.enter(s, cfg); why != "" {
+	if why := srv.enter(s, cfg); why != nil {
 		srv.turnAway(s.conn, spec, s, why)
 		srv.endUse(cfg)
 		return
@@ -214,7 +215,7 @@ func (srv *server) enter(s *session, cfg *config) string {
 	srv.active.Add(1)
 	srv.count[key]++
 	srv.tasks.Add(1)
-	return ""
+	return nil
 }
 
 func (srv *server) leave(s *session) {
@@ -231,10 +232,10 @@ func (srv *server) leave(s *session) {
 
 // turnAway says why and closes. The few octets fit into the socket's buffer, so
 // nobody waits for the client to read them.
-func (srv *server) turnAway(c conn, spec listenSpec, s *session, why string) {
+func (srv *server) turnAway(c conn, spec listenSpec, s *session, why *turning) {
 	if !spec.tls {
 		if err := c.SetDeadline(time.Now().Add(time.Second)); err == nil {
-			c.Write([]byte("421 " + why + "\r\n")) // the client is gone, or will see it
+			c.Write([]byte("421 " + why.reply + "\r\n")) // the client is gone, or will see it
 		}
 	}
 	c.Close()
@@ -245,7 +246,7 @@ func (srv *server) turnAway(c conn, spec listenSpec, s *session, why string) {
 	}
 	srv.mu.Unlock()
 	if !quiet {
-		srv.log.Warn("turned away", "client", s.clientText, "reason", why)
+		srv.log.Warn("turned away", "client", s.clientText, "reason", why.cause)
 	}
 }
 

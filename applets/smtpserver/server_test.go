@@ -67,23 +67,52 @@ func greeting(t *testing.T, c net.Conn) string {
 }
 
 func TestTooManySessions(t *testing.T) {
-	for _, config := range []string{"limit sessions=2", "limit per_address=2"} {
+	for config, cause := range map[string]string{
+		"limit sessions=2": "limit sessions=2", "proxy_from 127.0.0.1; limit per_address=2": "2 sessions from 192.0.2.1/32: limit per_address=2",
+	} {
 		ts := start(t, config)
-		a, b := ts.dial(), ts.dial()
+		dial := func() net.Conn {
+			c := ts.dial()
+			if strings.Contains(config, "proxy") {
+				io.WriteString(c, "PROXY TCP4 192.0.2.1 192.0.2.25 1024 25\r\n")
+			}
+			return c
+		}
+		a, b := dial(), dial()
 		greeting(t, a)
 		greeting(t, b)
-		if line := greeting(t, ts.dial()); !strings.HasPrefix(line, "421 4.7.0 ") {
+		if line := greeting(t, dial()); !strings.HasPrefix(line, "421 4.7.0 ") {
 			t.Errorf("%s: third session gets %q", config, line)
+		}
+		if !strings.Contains(ts.log.String(), cause) {
+			t.Errorf("%s: the log does not say which limit", config)
 		}
 		io.WriteString(a, "QUIT\r\n")
 		io.ReadAll(a)
-		for range 500 {
-			if c := ts.dial(); strings.HasPrefix(greeting(t, c), "220 ") {
-				return
+		in := false
+		for i := 0; i < 500 && !in; i++ {
+			if in = strings.HasPrefix(greeting(t, dial()), "220 "); !in {
+				time.Sleep(10 * time.Millisecond) // the session ends after its last word
 			}
-			time.Sleep(10 * time.Millisecond) // the session ends after its last word
 		}
-		t.Errorf("%s: the place is not given free", config)
+		if !in {
+			t.Errorf("%s: the place is not given free", config)
+		}
+	}
+}
+
+// TestTrustedAddress checks that the limit for an address is for strangers: a
+// gateway, a web server and this host itself send from one.
+func TestTrustedAddress(t *testing.T) {
+	ts := start(t, "proxy_from 127.0.0.1; relay_for 192.0.2.0/24; xclient_from 198.51.100.1; limit per_address=1")
+	for _, client := range []string{"192.0.2.1", "198.51.100.1", "127.0.0.1"} {
+		for range 3 {
+			c := ts.dial()
+			fmt.Fprintf(c, "PROXY TCP4 %s 192.0.2.25 1024 25\r\n", client)
+			if line := greeting(t, c); !strings.HasPrefix(line, "220 ") {
+				t.Errorf("%s: %q", client, line)
+			}
+		}
 	}
 }
 
