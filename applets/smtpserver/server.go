@@ -195,18 +195,25 @@ func neighbourhood(ip netip.Addr) netip.Prefix {
 	return p
 }
 
-// enter counts the session in. It returns why it may not.
-func (srv *server) enter(s *session, cfg *config) string {
+// A turning is why a client is turned away: what it is told, and what the log
+// says to whoever may change it.
+type turning struct{ reply, cause string }
+
+// enter counts the session in. It returns why it may not, or nil.
+func (srv *server) enter(s *session, cfg *config) *turning {
 	key := neighbourhood(s.client)
+	host := cfg.conf.Hostname
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
-	switch {
+	switch here := srv.count[key]; {
 	case srv.closing.Load():
-		return "4.3.2 " + cfg.conf.Hostname + " Service is shutting down, try again"
+		return &turning{"4.3.2 " + host + " Service is shutting down, try again", "the server shuts down"}
 	case len(srv.sessions) >= cfg.limits.sessions:
-		return "4.7.0 " + cfg.conf.Hostname + " Error: too many connections, try again later"
-	case key.IsValid() && srv.count[key] >= cfg.limits.perAddress:
-		return "4.7.0 " + cfg.conf.Hostname + " Error: too many connections from your address"
+		return &turning{"4.7.0 " + host + " Error: too many connections, try again later",
+			fmt.Sprintf("%d sessions are all that may be: limit sessions=%d of smtpserver.conf", len(srv.sessions), cfg.limits.sessions)}
+	case key.IsValid() && here >= cfg.limits.perAddress && !cfg.trusts(s.client):
+		return &turning{"4.7.0 " + host + " Error: too many connections from your address",
+			fmt.Sprintf("%d sessions from %s: limit per_address=%d of smtpserver.conf, which does not count for relay_for and xclient_from", here, key, cfg.limits.perAddress)}
 	}
 	if len(srv.sessions) > cfg.limits.sessions/4*3 {
 		srv.makeRoom()
