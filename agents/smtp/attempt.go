@@ -12,12 +12,13 @@ var outOfTime = dsn.Temp("4.4.7", "no time left in this attempt")
 
 // try offers the work to targets in turn. It returns true when all of it is done.
 func (j *job) try(ctx context.Context, targets []target) bool {
-	for _, su := range j.setups(ctx, targets) {
+	for set := j.setups(ctx, targets); len(set) > 0; {
 		if time.Now().After(j.end) {
 			j.note(outOfTime)
 			return false
 		}
-		if j.visit(ctx, su) {
+		var su *setup
+		if su, set = j.next(ctx, set); su != nil && j.visit(ctx, su) {
 			return true
 		}
 		if ctx.Err() != nil {
@@ -89,13 +90,12 @@ func (j *job) sender() string {
 }
 
 // visit works with one target until all is done or the target fails.
-func (j *job) visit(ctx context.Context, su setup) bool {
+func (j *job) visit(ctx context.Context, su *setup) bool {
 	fresh := false // an idle connection was dead: use a new one
 	for {
 		s, fail := j.session(ctx, su, fresh)
 		if fail != nil {
-			j.note(*fail)
-			j.d.Log("msg=unreachable channel=%s host=%q relay=%q dsn=%s err=%q", j.d.Channel, j.d.Host, su.target.relay, fail.Status, fail.Text)
+			j.failed(su, fail)
 			return false
 		}
 		failed := j.converse(ctx, s)
@@ -114,8 +114,21 @@ func (j *job) visit(ctx context.Context, su setup) bool {
 	}
 }
 
-func (j *job) session(ctx context.Context, su setup, fresh bool) (*session, *dsn.Result) {
-	if !fresh {
+// failed notes and logs that a target does not take mail.
+func (j *job) failed(su *setup, res *dsn.Result) {
+	j.note(*res)
+	j.d.Log("msg=unreachable channel=%s host=%q relay=%q dsn=%s err=%q", j.d.Channel, j.d.Host, su.target.relay, res.Status, res.Text)
+}
+
+// unreached is failed for a target that could not be connected to.
+func (j *job) unreached(su *setup, err error) {
+	fail := j.c.unreachable(su.target, err)
+	fail.Relay = su.target.relay
+	j.failed(su, &fail.Result)
+}
+
+func (j *job) session(ctx context.Context, su *setup, fresh bool) (*session, *dsn.Result) {
+	if !fresh && su.conn == nil {
 		for {
 			s := j.c.pool.take(su.key())
 			if s == nil {

@@ -20,12 +20,13 @@ type client struct {
 	tickets, verifiedTickets tls.ClientSessionCache
 	roots                    *x509.CertPool // nil: those of the system
 	sts                      *stsCache
+	dial                     dial
 	tokens                   tokens
 }
 
 func newClient(o options) *client {
 	return &client{
-		opt: o, sts: &stsCache{dir: o.stsDir, port: "443"}, pool: newPool(o.capacity), dead: newMemory(time.Minute), plainOnly: newMemory(10 * time.Minute),
+		opt: o, dial: dialTarget, sts: &stsCache{dir: o.stsDir, port: "443"}, pool: newPool(o.capacity), dead: newMemory(time.Minute), plainOnly: newMemory(10 * time.Minute),
 		// Tickets of sessions whose certificate nobody looked at must not resume
 		// as verified ones.
 		tickets: tls.NewLRUClientSessionCache(1000), verifiedTickets: tls.NewLRUClientSessionCache(1000),

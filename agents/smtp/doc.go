@@ -18,7 +18,9 @@
 //
 // Candidates are tried until one takes the transaction: a host that cannot be
 // reached, does not greet, does not like our name, breaks the connection or
-// answers MAIL with 4xx hands over to the next one.
+// answers MAIL with 4xx hands over to the next one. The addresses of one host are
+// raced, each a quarter of a second after the one before (RFC 8305), the two
+// families in turn; hosts are not: their order is the domain's wish.
 //
 // # What is promised about each recipient
 //

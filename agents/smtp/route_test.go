@@ -213,7 +213,7 @@ func TestLoopByName(t *testing.T) {
 		t.Errorf("host chosen by the administrator: %s", got)
 	}
 	tg := target{network: "tcp", address: s.ln.Addr().String(), relay: "mx.x.test", dest: "x.test", looked: true}
-	if _, fail := d.c.open(t.Context(), setup{target: &tg}, time.Time{}); fail == nil || fail.Status != "5.4.6" || fail.Action != dsn.Failed {
+	if _, fail := d.c.open(t.Context(), &setup{target: &tg}, time.Time{}); fail == nil || fail.Status != "5.4.6" || fail.Action != dsn.Failed {
 		t.Errorf("exchanger of a domain: %+v", fail)
 	}
 }

@@ -46,11 +46,12 @@ type setup struct {
 	trust
 	creds *credentials
 	from  netip.Addr // our address; the zero Addr is the system's choice
+	conn  net.Conn   // connected already, not used yet; or nil
 }
 
 // open connects and goes through greeting, EHLO, STARTTLS and AUTH. When it
 // fails it says what that means for recipients that no other host takes.
-func (c *client) open(ctx context.Context, su setup, end time.Time) (*session, *dsn.Result) {
+func (c *client) open(ctx context.Context, su *setup, end time.Time) (*session, *dsn.Result) {
 	s, fail := c.connect(ctx, su, end)
 	var hs *handshakeError
 	if fail != nil && errors.As(fail.cause, &hs) && su.mode == tlsMay {
@@ -72,20 +73,24 @@ type openFailure struct {
 	cause error
 }
 
-func (c *client) connect(ctx context.Context, su setup, end time.Time) (*session, *openFailure) {
-	t := su.target
-	limit := time.Now().Add(c.opt.timeouts.connect)
-	if !end.IsZero() && end.Before(limit) {
-		limit = end
-	}
-	dialer := net.Dialer{Deadline: limit, KeepAlive: -1, LocalAddr: su.localAddr()}
-	nc, err := dialer.DialContext(ctx, t.network, t.address)
-	if err != nil {
-		c.dead.add(t.address)
-		return nil, &openFailure{unreachable("4.4.1", "connect to %s: %s", t.relay, reason(err)), err}
+// unreachable is the failure of a target that cannot be connected to. It will be
+// tried last for a while.
+func (c *client) unreachable(t *target, err error) *openFailure {
+	c.dead.add(t.address)
+	return &openFailure{unreachable("4.4.1", "connect to %s: %s", t.relay, reason(err)), err}
+}
+
+func (c *client) connect(ctx context.Context, su *setup, end time.Time) (*session, *openFailure) {
+	t, nc := su.target, su.conn
+	if su.conn = nil; nc == nil {
+		var err error
+		if nc, err = c.dial(ctx, su, c.dialLimit(end)); err != nil {
+			return nil, c.unreachable(t, err)
+		}
 	}
 	c.dead.remove(t.address)
 	s := &session{wire: newWire(nc, c.opt.transcript.start()), c: c, target: *t, key: su.key(), opened: time.Now()}
+	var err error
 	if s.raw, err = nc.(syscall.Conn).SyscallConn(); err != nil {
 		s.close()
 		return nil, &openFailure{unreachable("4.3.0", "connection to %s: %v", t.relay, err), err}
@@ -94,7 +99,7 @@ func (c *client) connect(ctx context.Context, su setup, end time.Time) (*session
 	s.begin(end)
 	stop := context.AfterFunc(ctx, s.interrupt)
 	defer stop()
-	if fail := s.greet(ctx, su); fail != nil {
+	if fail := s.greet(ctx, *su); fail != nil {
 		s.log.note("given up: " + fail.Text)
 		s.close()
 		return nil, fail
