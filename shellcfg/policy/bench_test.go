@@ -9,7 +9,16 @@ import (
 )
 
 // BenchmarkRoute routes one address of a message with the stock policy and the
-// tables of the tests.
+// tables of the tests. On one core of an AMD EPYC, in addresses a second: alias 16,000
+// (two addresses: itself and the user it leads to), user 35,000, unknown 45,000, remote
+// 68,000. The largest items of the profile, which overlap:
+//
+//	alias   43 % $(...): running a command and keeping its output
+//	        15 % memory allocation, and 10 % the write barrier of the collector
+//	        11 % system calls that open ~/.forward
+//	remote  36 % $(...)
+//	        25 % lookups in tables, most of them without a file
+//	        25 % memory allocation
 func BenchmarkRoute(b *testing.B) {
 	p := newHost(b, stockFiles()).load()
 	for _, bb := range []struct{ name, addr string }{
