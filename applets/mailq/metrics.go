@@ -2,6 +2,7 @@ package mailq
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 
 	"zmailer/applets/scheduler/queuesock"
 	"zmailer/shellcfg"
+	"zmailer/spool"
+	"zmailer/spool/counters"
 	"zmailer/spool/proc"
 )
 
@@ -19,10 +22,13 @@ func MetricsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "metrics",
 		Short: "Print the counters of the mailer for Prometheus",
-		Long: `metrics prints the counters of the scheduler, which daemons run and how much mail is
-in each directory, in the text form of Prometheus: for the textfile collector of its
-node exporter, or for a web server's CGI. Without a scheduler its counters are missing
-and zmailer_daemon_up says so; the exit status is 0.`,
+		Long: `metrics prints the counters of the daemons, which of them run and how much mail is in
+each directory, in the text form of Prometheus: for the textfile collector of its node
+exporter. Without a scheduler its counters are missing and zmailer_daemon_up says so;
+the exit status is 0. Those of the router and the SMTP server are 5 seconds old at most;
+one that is stopped leaves its last ones behind.
+
+The scheduler serves the same by HTTP if scheduler.conf has "queue metrics=ADDRESS".`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			conf, err := shellcfg.LoadConf(shellcfg.ConfPath())
@@ -33,17 +39,22 @@ and zmailer_daemon_up says so; the exit status is 0.`,
 			if err != nil {
 				return proc.Exit(proc.OSFile, "%w", err)
 			}
-			v := &viewer{options: new(options), ctx: cmd.Context(), conf: conf, spool: s,
-				out: bufio.NewWriter(cmd.OutOrStdout()), err: cmd.ErrOrStderr(), now: time.Now()}
-			if err := v.printMetrics(); err != nil {
-				return err
-			}
-			if err := v.out.Flush(); err != nil {
-				return proc.Exit(proc.IOErr, "%w", err)
-			}
-			return nil
+			return WriteMetrics(cmd.Context(), conf, s, cmd.OutOrStdout())
 		},
 	}
+}
+
+// WriteMetrics writes the counters of the instance: the scheduler's, those that the
+// router and the SMTP server keep in files, and what can be seen from outside.
+func WriteMetrics(ctx context.Context, conf *shellcfg.Conf, s *spool.Spool, out io.Writer) error {
+	v := &viewer{options: new(options), ctx: ctx, conf: conf, spool: s, out: bufio.NewWriter(out), err: io.Discard, now: time.Now()}
+	if err := v.printMetrics(); err != nil {
+		return err
+	}
+	if err := v.out.Flush(); err != nil {
+		return proc.Exit(proc.IOErr, "%w", err)
+	}
+	return nil
 }
 
 func (v *viewer) printMetrics() error {
@@ -53,6 +64,12 @@ func (v *viewer) printMetrics() error {
 	})
 	if err != nil && !errors.Is(err, queuesock.ErrDown) {
 		return err
+	}
+	for _, daemon := range []string{"router", "smtpserver"} {
+		// One that was never started has none, and not everybody may read them.
+		if b, err := counters.Read(counters.Path(v.spool, daemon)); err == nil {
+			v.out.Write(b) // an error shows at the flush
+		}
 	}
 	v.examine().writeMetrics(v.out)
 	return nil

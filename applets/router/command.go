@@ -15,6 +15,7 @@ import (
 	"zmailer/shellcfg"
 	"zmailer/shellcfg/policy"
 	"zmailer/spool"
+	"zmailer/spool/counters"
 	"zmailer/spool/journal"
 	"zmailer/spool/proc"
 	"zmailer/spool/zlog"
@@ -122,7 +123,15 @@ func serve(ctx context.Context, conf *shellcfg.Conf, workers int) error {
 	log.Info("started", "pid", os.Getpid(), "config", h.Conf().File)
 	go h.Watch(ctx)
 	go r.hangups(ctx, logFile)
+	counting, stop := context.WithCancel(context.WithoutCancel(ctx))
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		r.counts.set.Keep(counting, counters.Path(s, "router"), log)
+	}()
 	err = r.Run(ctx, workers, watcher)
+	stop()
+	<-kept
 	log.Info("stopped", "pid", os.Getpid())
 	return err
 }

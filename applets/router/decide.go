@@ -265,6 +265,7 @@ func (w *worker) deferred(m *message, dec *policy.Decision) error {
 // log writes the line about a recipient.
 func (d *decisions) log(r *spool.Recipient, dec *policy.Decision) {
 	w := d.w
+	w.r.counts.rcpt(dec.Action)
 	attrs := make([]any, 0, 24)
 	attrs = append(attrs, "spoolid", string(d.m.ID), "from", d.m.sender, "to", rfc5322.OneLine(r.Addr, 320))
 	switch dec.Action {
@@ -297,8 +298,10 @@ func (d *decisions) log(r *spool.Recipient, dec *policy.Decision) {
 
 // line writes the line about the message.
 func (w *worker) line(m *message, action string, rcpts int, more ...any) {
+	wait := w.r.now().Sub(m.ID.Time())
+	w.r.counts.message(action, wait)
 	attrs := make([]any, 0, 24)
 	attrs = append(attrs, "spoolid", string(m.ID), "action", action, "from", m.sender, "msgid", rfc5322.OneLine(m.msgid, 998), "size", m.Size,
-		"nrcpt", rcpts, "delay", w.r.now().Sub(m.ID.Time()).Round(time.Millisecond).String(), "config", m.config)
+		"nrcpt", rcpts, "delay", wait.Round(time.Millisecond).String(), "config", m.config)
 	w.log.Info("message", append(attrs, more...)...)
 }

@@ -119,6 +119,7 @@ func (w *worker) postman(j job, why string) error {
 	if err := w.r.spool.SetAside(j.dir, spool.PostmanDir, j.id, why); err != nil {
 		return err
 	}
+	w.r.counts.message(setAsidePostman, 0)
 	w.log.Error("set aside", "spoolid", string(j.id), "action", "postman", "err", rfc5322.OneLine(why, 500))
 	return nil
 }

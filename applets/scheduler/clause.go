@@ -61,6 +61,7 @@ type Config struct {
 	ReportInterval time.Duration // failures of a message that goes on are collected this long
 	DoubleBounce   string        // who gets reports about mail without a sender; empty: they are logged
 	StartRate      int           // agents started in a second
+	Metrics        string        // loopback address or socket where they are served by HTTP; empty: not at all
 }
 
 func baseConfig(file string) *Config {

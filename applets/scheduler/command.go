@@ -110,6 +110,12 @@ func serve(ctx context.Context, conf *shellcfg.Conf) error {
 	if err != nil {
 		return proc.Exit(proc.OSErr, "%w", err)
 	}
+	x := &exporter{ctx: ctx, log: log, spool: s}
+	if err := x.serve(conf, clauses.Metrics); err != nil {
+		// Mail is not to wait for it.
+		log.Error("metrics are not served", "err", err)
+	}
+	defer x.close()
 	log.Info("started", "pid", os.Getpid(), "conf", clauses.File)
 
 	// What finds work and answers questions ends with ctx; the queue itself when its
@@ -118,7 +124,7 @@ func serve(ctx context.Context, conf *shellcfg.Conf) error {
 	wg.Go(func() { q.watch(ctx, watcher) })
 	wg.Go(func() { q.scanner(ctx) })
 	wg.Go(func() { q.serveSocket(ctx, sock) })
-	wg.Go(func() { q.hangups(ctx, conf, logFile) })
+	wg.Go(func() { q.hangups(ctx, conf, logFile, x) })
 	q.run(ctx)
 	wg.Wait()
 	log.Info("stopped", "pid", os.Getpid())
@@ -126,7 +132,7 @@ func serve(ctx context.Context, conf *shellcfg.Conf) error {
 }
 
 // hangups reloads on SIGHUP.
-func (q *Queue) hangups(ctx context.Context, conf *shellcfg.Conf, logFile *zlog.File) {
+func (q *Queue) hangups(ctx context.Context, conf *shellcfg.Conf, logFile *zlog.File, x *exporter) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -138,7 +144,7 @@ func (q *Queue) hangups(ctx context.Context, conf *shellcfg.Conf, logFile *zlog.
 			if err := logFile.Reopen(); err != nil {
 				q.log.Error("log cannot be reopened", "err", err)
 			}
-			if err := q.reload(ctx, conf); err != nil {
+			if err := q.reload(ctx, conf, x); err != nil {
 				q.log.Error("configuration is not taken over: the old one goes on", "err", err)
 			}
 		}
@@ -146,7 +152,7 @@ func (q *Queue) hangups(ctx context.Context, conf *shellcfg.Conf, logFile *zlog.
 }
 
 // reload takes over a changed configuration if all of it is right.
-func (q *Queue) reload(ctx context.Context, conf *shellcfg.Conf) error {
+func (q *Queue) reload(ctx context.Context, conf *shellcfg.Conf, x *exporter) error {
 	fresh, err := shellcfg.LoadConf(conf.File)
 	if err != nil {
 		return err
@@ -157,6 +163,9 @@ func (q *Queue) reload(ctx context.Context, conf *shellcfg.Conf) error {
 	}
 	forms, err := dsn.LoadFormSet(fresh.MailShare + "/forms")
 	if err != nil {
+		return err
+	}
+	if err := x.serve(fresh, clauses.Metrics); err != nil {
 		return err
 	}
 	rep := reporter{host: fresh.Hostname, forms: forms, doubleBounce: clauses.DoubleBounce}

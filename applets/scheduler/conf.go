@@ -142,6 +142,10 @@ func (l *loader) queue(_ string, args []string) error {
 			l.conf.DoubleBounce = v
 		case "start-rate":
 			l.conf.StartRate, err = number(v, 1, 1000)
+		case "metrics":
+			if err = checkMetrics(v); err == nil {
+				l.conf.Metrics = v
+			}
 		default:
 			err = errors.New("unknown setting")
 		}

@@ -14,6 +14,7 @@ import (
 	"zmailer/shellcfg"
 	"zmailer/shellcfg/resolver"
 	"zmailer/spool"
+	"zmailer/spool/counters"
 	"zmailer/spool/journal"
 	"zmailer/spool/proc"
 	"zmailer/spool/zlog"
@@ -100,6 +101,12 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.newAsker(); err != nil {
 		return proc.Exit(proc.OSErr, "%w", err)
 	}
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		d.srv.counts.set.Keep(d.sessions, counters.Path(d.srv.spool, spool.ServerDir), d.log)
+	}()
+	defer func() { stop(); <-kept }()
 	for _, l := range d.listeners {
 		d.accept(l)
 	}

@@ -186,6 +186,9 @@ func (s *session) commit() *smtp.SMTPError {
 	}
 	s.accepted++
 	s.srv.accepted.Add(1)
+	s.srv.counts.messages.Inc()
+	s.srv.counts.recipients.Add(int64(len(m.rcpts)))
+	s.srv.counts.octets.Add(m.body.size)
 	s.logAccepted()
 	return nil
 }

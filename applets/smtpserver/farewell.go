@@ -86,6 +86,7 @@ func (s *session) end() {
 	if s.local == nil {
 		s.hangUp()
 	}
+	s.srv.counts.ended(s)
 	if s.trouble != nil || s.errs > 0 || s.rejects > 0 {
 		s.logEnd()
 	}

@@ -32,6 +32,7 @@ type server struct {
 	closing  atomic.Bool
 	active   atomic.Int32 // sessions
 	accepted atomic.Int64
+	counts   *counts
 	disk     diskRoom
 
 	mu       sync.Mutex
@@ -45,6 +46,7 @@ type server struct {
 func newServer(log *slog.Logger, sp *spool.Spool, cfg *config) *server {
 	srv := &server{log: log, grey: newGreylist(sp), spool: sp, sessions: make(map[*session]netip.Prefix), count: make(map[netip.Prefix]int)}
 	srv.cfg.Store(cfg)
+	srv.counts = newCounts(&srv.active)
 	return srv
 }
 
@@ -246,6 +248,7 @@ func (srv *server) turnAway(c conn, spec listenSpec, s *session, why *turning) {
 		}
 	}
 	c.Close()
+	srv.counts.turnedAway.Inc()
 	srv.mu.Lock()
 	quiet := time.Since(srv.turned) < time.Second
 	if !quiet {

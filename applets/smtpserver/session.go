@@ -162,6 +162,7 @@ func (s *session) flush() error {
 	if len(s.out) == 0 {
 		return nil
 	}
+	s.srv.counts.reply(s.out)
 	var err error
 	if s.tls != nil {
 		_, err = s.tls.Write(s.out)
