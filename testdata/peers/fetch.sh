@@ -59,11 +59,12 @@ done <<'END'
 postfix postfix
 exim exim4-daemon-light exim4-base
 opensmtpd opensmtpd
+sendmail sendmail-bin sendmail-base sendmail-cf
 dovecot dovecot-core dovecot-lmtpd
 procmail procmail
 maildrop maildrop
 opendkim opendkim-tools
-dkimpy python3-dkim python3-dnspython
+dkimpy python3-dkim python3-dnspython python3-authres
 sasl sasl2-bin libsasl2-modules
 pebble pebble
 gsasl gsasl

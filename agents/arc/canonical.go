@@ -1,0 +1,159 @@
+package arc
+
+import (
+	"bytes"
+	"io"
+	"strings"
+
+	"zmailer/spool/rfc5322"
+)
+
+// relaxedField is a field as RFC 6376 §3.4.2 wants it, with its CRLF.
+func relaxedField(f *rfc5322.Field) string {
+	return strings.ToLower(f.Name()) + ":" + strings.TrimSpace(squeeze(f.Unfolded())) + "\r\n"
+}
+
+// simpleField is a field as it stands, with CRLF.
+func simpleField(f *rfc5322.Field) string {
+	s := strings.ReplaceAll(string(f.Raw), "\r\n", "\n")
+	if !strings.HasSuffix(s, "\n") {
+		s += "\n"
+	}
+	return strings.ReplaceAll(s, "\n", "\r\n")
+}
+
+// squeeze makes one blank of every run of white space.
+func squeeze(s string) string {
+	var b strings.Builder
+	b.Grow(len(s))
+	blank := false
+	for i := range len(s) {
+		switch c := s[i]; c {
+		case ' ', '\t':
+			blank = true
+		default:
+			if blank {
+				b.WriteByte(' ')
+				blank = false
+			}
+			b.WriteByte(c)
+		}
+	}
+	if blank {
+		b.WriteByte(' ')
+	}
+	return b.String()
+}
+
+// without is a field with the value of its tag b left out, RFC 6376 §3.5.
+func without(f *rfc5322.Field) *rfc5322.Field {
+	raw := f.Raw
+	from := bytes.IndexByte(raw, ':') + 1
+	for from < len(raw) {
+		end := len(raw)
+		if i := bytes.IndexByte(raw[from:], ';'); i >= 0 {
+			end = from + i
+		}
+		name, _, ok := bytes.Cut(raw[from:end], []byte("="))
+		if ok && string(bytes.TrimSpace(name)) == "b" {
+			at := from + len(name) + 1
+			return &rfc5322.Field{Raw: append(append([]byte(nil), raw[:at]...), raw[end:]...)}
+		}
+		from = end + 1
+	}
+	return f
+}
+
+// A bodyWriter canonicalizes a body of lines that end with LF or CRLF: RFC 6376
+// §3.4.3 and §3.4.4. Empty lines at the end are held back until more follows.
+type bodyWriter struct {
+	w       io.Writer
+	relaxed bool
+	line    []byte
+	empty   int  // lines that wait
+	any     bool // something has been written
+}
+
+// maxBodyLine bounds what is held of a line; a longer one is passed on in pieces,
+// which cannot be told from a line by itself under the simple form, and under the
+// relaxed form only if white space stands at the seam.
+const maxBodyLine = 1 << 20
+
+func (b *bodyWriter) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			b.line = append(b.line, p...)
+			if len(b.line) > maxBodyLine {
+				return n, b.piece()
+			}
+			return n, nil
+		}
+		line := p[:i]
+		if len(b.line) > 0 {
+			b.line = append(b.line, line...)
+			line = b.line
+		}
+		if err := b.put(line); err != nil {
+			return n, err
+		}
+		b.line, p = b.line[:0], p[i+1:]
+	}
+	return n, nil
+}
+
+// put writes a line that is whole, without its end.
+func (b *bodyWriter) put(line []byte) error {
+	line = bytes.TrimSuffix(line, []byte("\r"))
+	if b.relaxed {
+		line = []byte(strings.TrimRight(squeeze(string(line)), " "))
+	}
+	if len(line) == 0 {
+		b.empty++
+		return nil
+	}
+	if err := b.flush(); err != nil {
+		return err
+	}
+	_, err := b.w.Write(append(line[:len(line):len(line)], "\r\n"...))
+	return err
+}
+
+// piece writes the beginning of a line that is too long to be held.
+func (b *bodyWriter) piece() error {
+	if err := b.flush(); err != nil {
+		return err
+	}
+	text := b.line
+	if b.relaxed {
+		text = []byte(squeeze(string(text)))
+	}
+	b.line = b.line[:0]
+	_, err := b.w.Write(text)
+	return err
+}
+
+func (b *bodyWriter) flush() error {
+	for b.any = true; b.empty > 0; b.empty-- {
+		if _, err := io.WriteString(b.w, "\r\n"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends the body. An empty one is one empty line in the simple form and
+// nothing in the relaxed one.
+func (b *bodyWriter) Close() error {
+	if len(b.line) > 0 {
+		if err := b.put(b.line); err != nil {
+			return err
+		}
+	}
+	if !b.any && !b.relaxed {
+		_, err := io.WriteString(b.w, "\r\n")
+		return err
+	}
+	return nil
+}
