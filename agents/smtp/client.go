@@ -15,6 +15,7 @@ type client struct {
 	opt       options
 	pool      *pool
 	dead      *memory // addresses that could not be connected to: tried last
+	classic   *memory // addresses that fail at our first handshake
 	plainOnly *memory // addresses whose TLS does not work, where we may do without
 
 	tickets, verifiedTickets tls.ClientSessionCache
@@ -26,7 +27,7 @@ type client struct {
 
 func newClient(o options) *client {
 	return &client{
-		opt: o, dial: dialTarget, sts: &stsCache{dir: o.stsDir, port: "443"}, pool: newPool(o.capacity), dead: newMemory(time.Minute), plainOnly: newMemory(10 * time.Minute),
+		opt: o, dial: dialTarget, sts: &stsCache{dir: o.stsDir, port: "443"}, pool: newPool(o.capacity), dead: newMemory(time.Minute), classic: newMemory(time.Hour), plainOnly: newMemory(10 * time.Minute),
 		// Tickets of sessions whose certificate nobody looked at must not resume
 		// as verified ones.
 		tickets: tls.NewLRUClientSessionCache(1000), verifiedTickets: tls.NewLRUClientSessionCache(1000),

@@ -54,6 +54,12 @@ type setup struct {
 func (c *client) open(ctx context.Context, su *setup, end time.Time) (*session, *dsn.Result) {
 	s, fail := c.connect(ctx, su, end)
 	var hs *handshakeError
+	if fail != nil && errors.As(fail.cause, &hs) && !hs.untrusted && !c.classic.has(su.target.address) {
+		// Some hosts, and what stands before them, fail at the size of a greeting
+		// with the key exchange of today.
+		c.classic.add(su.target.address)
+		s, fail = c.connect(ctx, su, end)
+	}
 	if fail != nil && errors.As(fail.cause, &hs) && su.mode == tlsMay {
 		// Encryption was our wish, not a duty. The connection is spoilt; a new one
 		// goes without, and so do later ones for a while.
@@ -285,7 +291,10 @@ func (s *session) tlsFacts() string {
 var errInjected = errors.New("data in the clear after the reply to STARTTLS")
 
 // A handshakeError is a failed TLS handshake, or one that was tampered with.
-type handshakeError struct{ err error }
+type handshakeError struct {
+	err       error
+	untrusted bool // the certificate, or what came in the clear, is the cause
+}
 
 func (e *handshakeError) Error() string { return fmt.Sprintf("TLS handshake: %s", reason(e.err)) }
 func (e *handshakeError) Unwrap() error { return e.err }

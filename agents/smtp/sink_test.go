@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,6 +23,7 @@ type sink struct {
 	lmtp bool
 	ext  []string // EHLO keywords
 	cert *tls.Certificate
+	old  bool // fails at key exchanges it does not know
 
 	clients *x509.CertPool                                 // not nil: a client must have a certificate from here
 	login   func(c *sinkConn, mech, initial string) string // not nil: goes through AUTH and returns the last reply
@@ -268,6 +270,14 @@ func (c *sinkConn) startTLS() bool {
 		return false
 	}
 	conf := &tls.Config{Certificates: []tls.Certificate{*c.sink.cert}}
+	if c.sink.old {
+		conf.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if slices.Contains(hello.SupportedCurves, tls.X25519MLKEM768) {
+				return nil, errors.New("what is this")
+			}
+			return nil, nil
+		}
+	}
 	if c.sink.clients != nil {
 		conf.ClientAuth, conf.ClientCAs = tls.RequireAnyClientCert, c.sink.clients
 	}

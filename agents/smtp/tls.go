@@ -3,6 +3,7 @@ package smtp
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net/netip"
 )
 
@@ -37,13 +38,15 @@ func (s *session) secure(ctx context.Context, su setup) *openFailure {
 
 func (s *session) handshake(ctx context.Context, su setup) error {
 	if s.in.br.Buffered() > 0 {
-		return &handshakeError{errInjected}
+		return &handshakeError{errInjected, true}
 	}
 	tc := tls.Client(s.nc, s.c.tlsConfig(su.target, &su.trust))
 	// The deadline of the phase bounds the handshake, and ctx ends it through
 	// interrupt.
 	if err := tc.HandshakeContext(context.WithoutCancel(ctx)); err != nil {
-		return &handshakeError{err}
+		var cert *tls.CertificateVerificationError
+		var trust *untrustedError
+		return &handshakeError{err, errors.As(err, &cert) || errors.As(err, &trust)}
 	}
 	s.swap(tc)
 	state := tc.ConnectionState()
@@ -68,6 +71,9 @@ func (c *client) tlsConfig(t *target, tr *trust) *tls.Config {
 		DynamicRecordSizingDisabled: true,
 		RootCAs:                     c.roots,
 		Certificates:                c.opt.certificates,
+	}
+	if c.classic.has(t.address) {
+		conf.CurvePreferences = []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384}
 	}
 	if tr.mode == tlsVerify {
 		conf.ClientSessionCache = c.verifiedTickets

@@ -116,6 +116,28 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// A host that fails at the handshake of today gets one of yesterday, not the mail
+// in the clear.
+func TestOldHandshake(t *testing.T) {
+	cert, _ := newCert(t, "mx.test", time.Now().Add(time.Hour))
+	for _, mode := range []tlsMode{tlsMay, tlsMust} {
+		s := newSink(t, "PIPELINING")
+		s.cert, s.old = cert, true
+		d := start(t, func(o *options) {
+			quick(o)
+			o.tls.mode, o.reuseMax = mode, 1
+		})
+		for range 2 {
+			if res := d.deliver(simple("a@x.test"), s.host()); outcome(res) != "ok 2.0.0" {
+				t.Fatalf("%v: %+v", mode, res)
+			}
+		}
+		if m := s.received(); len(m) != 2 || !m[0].tls || !m[1].tls || s.connections() != 3 {
+			t.Errorf("%v: %+v over %d connections", mode, m, s.connections())
+		}
+	}
+}
+
 func TestRequireTLS(t *testing.T) {
 	s := newSink(t, "PIPELINING")
 	cert, roots := newCert(t, "127.0.0.1", time.Now().Add(time.Hour))

@@ -198,11 +198,29 @@ func (tr *trust) verifier(t *target) func(tls.ConnectionState) error {
 		if t.domain != "" {
 			names = append(names, t.domain)
 		}
-		return func(cs tls.ConnectionState) error { return verifyDANE(tr.tlsa, cs.PeerCertificates, names...) }
+		return func(cs tls.ConnectionState) error {
+			return untrusted(verifyDANE(tr.tlsa, cs.PeerCertificates, names...))
+		}
 	case tlsFingerprint:
-		return func(cs tls.ConnectionState) error { return verifyPrints(tr.prints, cs.PeerCertificates) }
+		return func(cs tls.ConnectionState) error {
+			return untrusted(verifyPrints(tr.prints, cs.PeerCertificates))
+		}
 	}
 	return nil
+}
+
+// An untrustedError is a certificate that is not what it should be: no matter of the
+// handshake.
+type untrustedError struct{ err error }
+
+func (e *untrustedError) Error() string { return e.err.Error() }
+func (e *untrustedError) Unwrap() error { return e.err }
+
+func untrusted(err error) error {
+	if err != nil {
+		err = &untrustedError{err}
+	}
+	return err
 }
 
 // fingerprint is the SHA-256 of a certificate, as the table writes it.
