@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
+	"time"
 
 	"zmailer/spool/rfc5322"
 )
@@ -44,10 +46,13 @@ type Envelope struct {
 	FullName  string // for a From: made by the router
 	LoginName string // login of the submitter as he wants to be known
 	Priority  string // bulk, junk or high; empty is normal
+	Hold      string // why the message is kept until the administrator releases it; empty: it is not
 	Comment   string // for people, ignored by programs
 	Owner     string // uid of the submitter, in a copy that the router made of his file
 
 	Header []string // header fields, each in one line, that the router puts on top
+
+	NotBefore time.Time // first attempt of delivery, in whole seconds: RFC 4865; zero: now
 }
 
 // A Recipient is one recipient of an envelope with its RFC 3461 parameters.
@@ -101,6 +106,10 @@ func (e *Envelope) Append(b []byte) ([]byte, error) {
 	w.value("fullname", e.FullName)
 	w.value("loginname", e.LoginName)
 	w.value("priority", e.Priority)
+	w.value("hold", e.Hold)
+	if !e.NotBefore.IsZero() {
+		w.value("notbefore", strconv.FormatInt(e.NotBefore.Unix(), 10))
+	}
 	w.value("comment", e.Comment)
 	w.value("owner", e.Owner)
 	w.value("envid", e.EnvID)
@@ -260,6 +269,8 @@ func (p *envParser) line(line string) error {
 		e.SMTPUTF8 = true
 	case "requiretls":
 		e.RequireTLS = true
+	case "notbefore":
+		return p.notBefore(v)
 	case "from":
 		e.HasFrom, e.From = true, unbracket(v)
 	case "todsn":
@@ -299,6 +310,8 @@ func (e *Envelope) text(keyword string) *string {
 		return &e.LoginName
 	case "priority":
 		return &e.Priority
+	case "hold":
+		return &e.Hold
 	case "comment":
 		return &e.Comment
 	case "owner":
@@ -308,6 +321,15 @@ func (e *Envelope) text(keyword string) *string {
 	case "notaryret":
 		return &e.Ret
 	}
+	return nil
+}
+
+func (p *envParser) notBefore(v string) error {
+	at, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || at <= 0 || at > 1<<40 {
+		return fmt.Errorf("notbefore %.40q is no time", v)
+	}
+	p.env.NotBefore = time.Unix(at, 0)
 	return nil
 }
 

@@ -60,7 +60,15 @@ func (w *worker) decide(ctx context.Context, p *policy.Policy, m *message) error
 	if err := ctx.Err(); errors.Is(err, context.Canceled) {
 		return fmt.Errorf("routing was interrupted: %w", err)
 	}
-	return d.settle(s)
+	if d.frozen != nil && !m.released && w.r.spool.Released(m.ID) {
+		m.released = true
+		return w.decide(ctx, p, m)
+	}
+	err := d.settle(s)
+	if m.released && err == nil {
+		err = w.r.spool.EndRelease(m.ID)
+	}
+	return err
 }
 
 // whole is a decision about the message that spares asking about recipients.
@@ -111,9 +119,12 @@ func (d *decisions) take(r *spool.Recipient, dec *policy.Decision) {
 		return
 	case policy.Deliver:
 		out.Hop = spool.Hop{Channel: dec.Channel, Host: dec.Host, User: dec.User, Privilege: dec.Privilege}
-		out.Kept = dec.Held()
+		out.Kept = dec.Held() || d.m.Env.Hold != ""
 		if delay := dec.Delay(); delay > 0 {
 			out.NotBefore = d.w.r.now().Add(delay)
+		}
+		if at := d.m.Env.NotBefore; at.After(d.w.r.now()) && at.After(out.NotBefore) {
+			out.NotBefore = at
 		}
 	case policy.Reject:
 		out.Hop = spool.Hop{Channel: policy.ErrorChannel, Host: dec.Status, User: token(dec.Address) + " " + dec.Text, Privilege: dec.Privilege}

@@ -323,6 +323,27 @@ func TestSetHeader(t *testing.T) {
 	}
 }
 
+// TestWaits: what the envelope says about when to try and whether holds for all
+// recipients.
+func TestWaits(t *testing.T) {
+	st := newSite(t, nil)
+	env := to("joe@example.org", "x@far.example")
+	env.Hold, env.NotBefore = "a filter asked for it", time.Now().Add(time.Hour).Truncate(time.Second)
+	c := st.control(env, "\n")
+	for _, g := range c.Groups {
+		for _, r := range g.Rcpts {
+			if !r.Kept || !r.NotBefore.Equal(env.NotBefore) {
+				t.Errorf("%+v", r)
+			}
+		}
+	}
+	env = to("joe@example.org")
+	env.NotBefore = time.Now().Add(-time.Hour)
+	if r := st.control(env, "\n").Groups[0].Rcpts[0]; r.Kept || !r.NotBefore.IsZero() {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestListHeader: members of a list see the list's fields, others do not.
 func TestListHeader(t *testing.T) {
 	st := newSite(t, map[string]string{"lists/talk": "joe\nx@far.example\n"})
@@ -440,5 +461,49 @@ func TestRun(t *testing.T) {
 	}
 	if n := strings.Count(st.log.String(), "msg=message"); n != len(ids) {
 		t.Errorf("%d messages routed, want %d", n, len(ids))
+	}
+}
+
+// TestReleased: what the administrator released is not frozen again, neither as a
+// message nor for an address, and the note of it goes with the routing.
+func TestReleased(t *testing.T) {
+	st := newSite(t, map[string]string{"router.cf": `. cf/router.cf
+process() {
+	if test "$(header Subject)" = spam; then freeze 'spam'; fi
+}
+elsewhere() {
+	case $2 in ice.example) freeze 'cold' ;; down.example) freeze; defer 4.4.3 'down' ;; esac
+}`})
+	for _, addr := range []string{"joe@example.org", "x@ice.example"} {
+		subject := "x"
+		if addr == "joe@example.org" {
+			subject = "spam"
+		}
+		id := st.submit(to(addr), "Subject: "+subject+"\n\n")
+		if err := st.route(id); err != nil || !st.in(spool.FreezerDir, id) {
+			t.Fatalf("%s: not frozen: %v", addr, err)
+		}
+		if err := st.spool.Release(id); err != nil {
+			t.Fatal(err)
+		}
+		if err := st.route(id); err != nil {
+			t.Fatalf("%s: %v\n%s", addr, err, st.log)
+		}
+		if got := rcpts(st.read(id)); !strings.Contains(got, addr) || strings.Contains(got, "error") {
+			t.Errorf("%s: %s", addr, got)
+		}
+		if st.spool.Released(id) {
+			t.Errorf("%s: the note is still there", addr)
+		}
+	}
+	id := st.submit(to("x@down.example"), "Subject: x\n\n")
+	if err := st.route(id); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.spool.Release(id); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.route(id); !errors.Is(err, errDeferred) || !st.spool.Released(id) {
+		t.Errorf("deferred: %v, released %v", err, st.spool.Released(id))
 	}
 }

@@ -59,7 +59,7 @@ func (v *vertex) warns() sec {
 	if v.msg.is(msgWarned) || v.th.clause.DelayWarning == 0 {
 		return never
 	}
-	return v.msg.arrival.add(v.th.clause.DelayWarning)
+	return v.msg.since.add(v.th.clause.DelayWarning)
 }
 
 // dueMessages attends to the messages whose time has come.

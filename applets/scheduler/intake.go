@@ -108,7 +108,7 @@ func (q *Queue) abandoned(id spool.ID) bool {
 // admit enters a message into the index.
 func (q *Queue) admit(key msgID, c *spool.Control, scanned bool) {
 	m := &message{id: key, heapIdx: -1, due: never, reportAt: never, arrival: secOf(c.Arrival), sender: unique.Make("")}
-	m.since = max(m.arrival, secOf(c.Released))
+	m.since = max(m.arrival, secOf(c.Released), begins(c))
 	m.size = uint32(min(c.Size, 1<<32-1))
 	m.priority = priorityOf(c.Attr.Priority)
 	if c.Held {
@@ -141,6 +141,24 @@ func (q *Queue) admit(key msgID, c *spool.Control, scanned bool) {
 	for v := m.vertices; v != nil; v = v.sibling {
 		q.touch(v.th)
 	}
+}
+
+// begins is when the first recipient may be tried, if none may be tried at once:
+// the age of a message for a later day (RFC 4865) counts from that day.
+func begins(c *spool.Control) sec {
+	var first time.Time
+	for i := range c.Groups {
+		for j := range c.Groups[i].Rcpts {
+			at := c.Groups[i].Rcpts[j].NotBefore
+			if at.IsZero() {
+				return 0
+			}
+			if first.IsZero() || at.Before(first) {
+				first = at
+			}
+		}
+	}
+	return secOf(first)
 }
 
 // admitRcpts makes the message's vertices. It returns the users of all recipients,

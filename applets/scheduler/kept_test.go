@@ -28,6 +28,23 @@ func TestNotBefore(t *testing.T) {
 	})
 }
 
+// TestLaterDay: a message that is not to be tried for longer than others live is
+// tried on its day, and nobody is told of a delay before.
+func TestLaterDay(t *testing.T) {
+	inBubble(t, testConf, func(t *testing.T, w *world) {
+		start := time.Now()
+		const days = 9 * 24 * time.Hour
+		w.send(letter{from: "ann@a.test", to: []string{"smtp/b.test/joe@b.test"}, before: map[int]time.Time{0: start.Add(days)}})
+		time.Sleep(days + time.Hour)
+		if got := times(start, w.tried()); len(got) != 1 || got[0] < int(days/time.Second) {
+			t.Errorf("tried at %v, want %v", got, days)
+		}
+		if n := len(w.reports()); n != 0 {
+			t.Errorf("%d reports", n)
+		}
+	})
+}
+
 // TestKept: a recipient that the policy keeps is not tried and does not expire
 // until the message is released; the others of the message go their way.
 func TestKept(t *testing.T) {
