@@ -1,6 +1,8 @@
 package applets
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"zmailer/agents/errormail"
@@ -27,6 +29,7 @@ import (
 	"zmailer/applets/smtpserver"
 	"zmailer/applets/tlscheck"
 	"zmailer/applets/vacation"
+	"zmailer/shellcfg"
 	"zmailer/shellcfg/cf"
 )
 
@@ -81,7 +84,7 @@ func Table() []Applet {
 		{Name: "reroute", Class: Agent, Help: "Give what it is given back to the router", Command: reroute.Command, Hidden: true},
 
 		{Name: "explain", Class: Admin, Help: "Say where mail to an address would go, and why", Command: explain.Command},
-		{Name: "check", Class: Admin, Help: "Check the configuration", Command: check.Command},
+		{Name: "check", Class: Admin, Help: "Check the configuration", Command: checkCommand},
 		{Name: "diff", Class: Admin, Help: "Say which addresses another configuration would route elsewhere", Command: policydiff.Command},
 		{Name: "tables", Class: Admin, Help: "Show what the router's tables have answered", Command: router.TablesCommand},
 		{Name: "test", Class: Admin, Help: "Run tests of the policy", Command: policytest.Command},
@@ -96,6 +99,16 @@ func Table() []Applet {
 		{Name: "import", Class: Admin, Help: "Read the configuration of another mailer", Command: importCommand},
 		{Name: "try", Class: Admin, Help: "Try an installation out", Command: setup.TryCommand},
 	}
+}
+
+func checkCommand() *cobra.Command {
+	return check.Command(func(ctx context.Context, conf *shellcfg.Conf) ([]string, error) {
+		report, err := smtpserver.CheckRelay(ctx, conf, nil)
+		if err != nil {
+			return nil, err
+		}
+		return report.Open, nil
+	})
 }
 
 func installCommand() *cobra.Command { return setup.InstallCommand(setupConfig()) }

@@ -31,13 +31,14 @@ import (
 const checkTime = 10 * time.Minute
 
 // Command is zmailer check.
-func Command() *cobra.Command {
+func Command(relay Relay) *cobra.Command {
 	var strict bool
 	cmd := &cobra.Command{
 		Use:   "check [--strict]",
 		Short: "Check the configuration",
-		Long: `check loads router.cf and its tables, routes every alias, and looks at the modes and
-owners of the files. Each finding is one line with file and line.
+		Long: `check loads router.cf and its tables, routes every alias, looks at the modes and
+owners of the files, and proves with sessions of every form that strangers cannot relay
+through this host. Each finding is one line with file and line.
 
 Status 0: nothing is wrong; 78: something is.`,
 		Args: cobra.NoArgs,
@@ -47,6 +48,9 @@ Status 0: nothing is wrong; 78: something is.`,
 				return proc.Exit(proc.Config, "%w", err)
 			}
 			f := Instance(cmd.Context(), conf)
+			if f.Errors == 0 {
+				checkRelay(cmd.Context(), f, conf, relay)
+			}
 			for _, line := range f.lines {
 				if _, err := io.WriteString(cmd.OutOrStdout(), line+"\n"); err != nil {
 					return proc.Exit(proc.IOErr, "%w", err)
@@ -126,18 +130,23 @@ func Instance(ctx context.Context, conf *shellcfg.Conf) *Findings {
 		}
 	}()
 	checkCommands(f, p)
+	told := make(map[string]bool) // several tables can read one file
 	for _, t := range p.Tables() {
 		warnings, err := t.Check(ctx)
 		if err != nil {
 			f.errorf("%v: mail waits until it can be asked", err)
 		}
 		for _, w := range warnings {
-			f.warnf("%v", w)
+			if text := w.Error(); !told[text] {
+				told[text] = true
+				f.warnf("%s", text)
+			}
 		}
-		if t.Name() == "aliases" && err == nil {
+		if routed[t.Name()] && err == nil {
 			checkAliases(ctx, f, p, t)
 		}
 	}
+	checkShadows(ctx, f, conf, p)
 	return f
 }
 
@@ -164,10 +173,13 @@ func executable(name, path string) bool {
 	return false
 }
 
+// routed are the tables of the stock policy whose keys are local parts or addresses.
+var routed = map[string]bool{"aliases": true, "private_aliases": true, "fqdnaliases": true, "virtual": true}
+
 // checkAliases routes every alias.
 func checkAliases(ctx context.Context, f *Findings, p *policy.Policy, t *relations.Relation) {
 	err := t.Each(ctx, func(e relations.Entry) error {
-		checkAlias(ctx, f, p, t.Spec().File, e)
+		checkAlias(ctx, f, p, t, e)
 		return ctx.Err()
 	})
 	if err != nil {
@@ -175,18 +187,29 @@ func checkAliases(ctx context.Context, f *Findings, p *policy.Policy, t *relatio
 	}
 }
 
-func checkAlias(ctx context.Context, f *Findings, p *policy.Policy, file string, e relations.Entry) {
-	where := fmt.Sprintf("%s:%d: alias %s", file, e.Line, e.Key)
+// entryName says which entry of which file.
+func entryName(t *relations.Relation, e relations.Entry) string {
 	if e.Line == 0 {
-		where = fmt.Sprintf("%s: alias %s", file, e.Key)
+		return fmt.Sprintf("%s: alias %s", t.Spec().File, e.Key)
 	}
-	if e.Key == "*" {
+	return fmt.Sprintf("%s:%d: alias %s", t.Spec().File, e.Line, e.Key)
+}
+
+func checkAlias(ctx context.Context, f *Findings, p *policy.Policy, t *relations.Relation, e relations.Entry) {
+	where, addr := entryName(t, e), e.Key
+	switch {
+	case t.Name() == "aliases" || t.Name() == "private_aliases":
+		addr = rfc5322.QuoteLocal(e.Key)
+	case strings.HasPrefix(e.Value, "error!"):
+		return // it is meant to be refused
+	}
+	if e.Key == "*" || strings.HasPrefix(e.Key, "@") {
 		return
 	}
 	s := p.Session(ctx, &policy.Message{})
 	defer s.Close()
 	ends := 0
-	s.Route(policy.Recipient{Addr: rfc5322.QuoteLocal(e.Key)}, func(d *policy.Decision) bool {
+	s.Route(policy.Recipient{Addr: addr}, func(d *policy.Decision) bool {
 		switch d.Action {
 		case policy.Reject:
 			f.warnf("%s: %s: %s (decided at %s)", where, d.Address, d.Text, d.Why)

@@ -56,6 +56,14 @@ func TestCheck(t *testing.T) {
 		{"alias file", map[string]string{"db/aliases": "no colon here\n"}, 1, 0, []string{"aliases:1:"}},
 		{"aliases", map[string]string{"db/aliases": "a: joe, nosuch\nb: c\nc: b\n"}, 0, 5, []string{
 			"aliases:1: alias a: nosuch: no such user here", "aliases:2: alias b leads to nobody", "aliases:3: alias c leads to nobody"}},
+		{"private aliases", map[string]string{"db/aliases.private": "council: joe, nosuch\nsales: joe\n"}, 0, 2, []string{
+			"aliases.private:1: alias council: nosuch: no such user here", "aliases.private:2: alias sales: private_aliases is never asked for it, as ", "remove one of them"}},
+		{"addresses", map[string]string{"db/fqdnaliases": "a@v.example: nosuch\nb@v.example: joe\n", "db/virtual": "b@v.example joe\nc@v.example ghost\nd@v.example error!gone\n@w.example joe\n"}, 0, 5, []string{
+			"fqdnaliases:1: alias a@v.example: nosuch: no such user here", "virtual:1: alias b@v.example: virtual is never asked for it", "virtual:2: alias c@v.example: ghost: no such user"}},
+		{"address among aliases", map[string]string{"db/aliases": "joe@v.example: joe\n"}, 0, 1, []string{"aliases:1: alias joe@v.example: aliases are asked for local parts"}},
+		{"lists", map[string]string{"lists/sales": "joe\n", "lists/Team": "joe\n", "lists/ok": "joe\n"}, 0, 2, []string{
+			"lists/sales: the list is never asked, as there is an alias", "lists/Team: names of lists are in lower case: mv "}},
+		{"equal keys", map[string]string{"db/routes": "a.example smtp!b\na.example smtp!c\nA.Example smtp!d\n"}, 0, 2, []string{"routes:2:", "routes:3:"}},
 		{"include", map[string]string{"db/aliases": "a: :include:/nonexistent/list\n"}, 1, 0, []string{"alias a: /nonexistent/list: list cannot be read"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
