@@ -31,6 +31,7 @@ func (c *config) commands() map[string]shell.Command {
 		"proxy_from":   c.declare(c.proxyFrom),
 		"xclient_from": c.declare(c.xclientFrom),
 		"verify":       c.declare(c.verify),
+		"arc_trust":    c.declare(c.arcTrust),
 		"relation":     c.declare(c.relation),
 		"tls_profile":  c.declare(c.tlsProfile),
 

@@ -115,4 +115,7 @@ func (s *session) setHookVars(fn string, args []string) {
 	set("dkim_domains", domains)
 	set("dmarc", string(s.mail.auth.DMARC.Value))
 	set("dmarc_policy", s.mail.auth.DMARC.Policy)
+	set("arc", string(s.mail.auth.ARC.Value))
+	set("arc_domains", sealersText(s.mail.auth.ARC.Sealers))
+	set("arc_vouched", s.mail.vouched)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -11,25 +12,29 @@ import (
 	"github.com/emersion/go-msgauth/authres"
 	"github.com/emersion/go-smtp"
 
+	"zmailer/agents/arc"
 	"zmailer/applets/smtpserver/mailauth"
 	"zmailer/shellcfg/shell"
+	"zmailer/spool/rfc5322"
 )
 
 // checks tell what is found out about a message from a stranger.
 type checks struct {
 	spf, dkim, dmarc bool
-	enforce          bool // refuse what a DMARC policy wants refused
-	deferTemp        bool // defer what could not be checked, instead of noting it
+	arc              bool
+	sealers          []string // whose word about a message counts
+	enforce          bool     // refuse what a DMARC policy wants refused
+	deferTemp        bool     // defer what could not be checked, instead of noting it
 }
 
-func (c checks) any() bool { return c.spf || c.dkim || c.dmarc }
+func (c checks) any() bool { return c.spf || c.dkim || c.dmarc || c.arc }
 
 // checkTime bounds the checks of one message. The client waits ten minutes for
 // the reply: RFC 5321 §4.5.3.2.6.
 const checkTime = 30 * time.Second
 
-// verify spf|dkim|dmarc|dmarc=enforce|temperror=defer...: what is checked of
-// messages from strangers. dmarc needs the other two.
+// verify spf|dkim|dmarc|dmarc=enforce|arc|temperror=defer...: what is checked of
+// messages from strangers. dmarc needs the first two.
 func (c *config) verify(call *shell.Call) error {
 	for _, arg := range call.Args {
 		switch arg {
@@ -40,14 +45,16 @@ func (c *config) verify(call *shell.Call) error {
 		case "dmarc", "dmarc=enforce":
 			c.checks.spf, c.checks.dkim, c.checks.dmarc = true, true, true
 			c.checks.enforce = c.checks.enforce || arg == "dmarc=enforce"
+		case "arc":
+			c.checks.arc = true
 		case "temperror=defer":
 			c.checks.deferTemp = true
 		default:
-			return fmt.Errorf("%s: want spf, dkim, dmarc, dmarc=enforce or temperror=defer", arg)
+			return fmt.Errorf("%s: want spf, dkim, dmarc, dmarc=enforce, arc or temperror=defer", arg)
 		}
 	}
 	if !c.checks.any() {
-		return fmt.Errorf("want spf, dkim or dmarc")
+		return fmt.Errorf("want spf, dkim, dmarc or arc")
 	}
 	return nil
 }
@@ -108,6 +115,9 @@ func (s *session) authenticate() {
 	if c.dkim {
 		tasks.Go(func() { m.auth.DKIM = mailauth.DKIM(ctx, s.srv.dns(), m.held.reader()) })
 	}
+	if c.arc {
+		tasks.Go(func() { m.auth.ARC = mailauth.ARC(ctx, s.srv.dns(), s.client, m.held.reader()) })
+	}
 	if c.spf {
 		s.checkSPF(ctx)
 	}
@@ -115,6 +125,30 @@ func (s *session) authenticate() {
 	if c.dmarc {
 		m.auth.DMARC = mailauth.DMARC(ctx, s.srv.dns(), m.header.All("From"), m.auth.SPF, m.auth.DKIM)
 	}
+	if r := &m.auth.DMARC; r.Value == authres.ResultFail {
+		m.vouched, _ = m.auth.ARC.Vouches(r.Domain, c.trusts)
+		if m.vouched != "" && r.Reason == "" {
+			r.Reason = "passed before, says " + m.vouched
+		}
+	}
+}
+
+// trusts tells whether the word of a sealer counts.
+func (c *checks) trusts(domain string) bool {
+	return slices.ContainsFunc(c.sealers, func(d string) bool { return rfc5322.EqualDomain(d, domain) })
+}
+
+// arc_trust DOMAIN...: handlers whose seals are believed. What fails DMARC and
+// passed it at one of them, as the chain says, is not refused.
+func (c *config) arcTrust(call *shell.Call) error {
+	for _, arg := range call.Args {
+		if !rfc5322.ValidDomain(arg) {
+			return fmt.Errorf("%s: want the domain of a seal (d=)", arg)
+		}
+		c.checks.sealers = append(c.checks.sealers, arg)
+	}
+	c.checks.arc = true
+	return nil
 }
 
 // checkSPF checks the sender of the transaction, once.
@@ -129,7 +163,9 @@ func (s *session) checkSPF(ctx context.Context) authres.ResultValue {
 func (s *session) judge() *smtp.SMTPError {
 	r, c := &s.mail.auth, s.cfg.checks
 	switch {
-	case c.enforce && r.DMARC.Value == authres.ResultFail && r.DMARC.Policy == "reject":
+	case c.enforce && r.DMARC.Value == authres.ResultFail && len(c.sealers) > 0 && r.ARC.Value == authres.ResultTempError:
+		return errUnchecked // a trusted handler may vouch for it
+	case c.enforce && s.mail.vouched == "" && r.DMARC.Value == authres.ResultFail && r.DMARC.Policy == "reject":
 		return refuse(550, 5, 7, 26, "Refused, as "+r.DMARC.Domain+" wants it for mail that is not verified as its own (DMARC)")
 	case c.deferTemp && r.TempError():
 		return errUnchecked
@@ -164,4 +200,13 @@ func dkimText(list []mailauth.DKIMResult) (value string, domains string) {
 		return string(list[0].Value), ""
 	}
 	return "", ""
+}
+
+// sealersText lists the handlers of a chain, the first one first.
+func sealersText(list []arc.Sealer) string {
+	names := make([]string, len(list))
+	for i, s := range list {
+		names[i] = s.Domain
+	}
+	return strings.Join(names, " ")
 }

@@ -28,6 +28,7 @@ type transaction struct {
 	held    *held // instead of sub, while the message is looked at
 	header  rfc5322.Header
 	auth    mailauth.Results
+	vouched string   // the trusted sealer who says that the message passed DMARC
 	fields  []string // header fields to add
 	body    body
 	chunks  bool // BDAT has begun

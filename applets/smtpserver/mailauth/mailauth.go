@@ -1,5 +1,5 @@
 // Package mailauth finds out whether a message comes from whom it names: SPF
-// (RFC 7208), DKIM (RFC 6376, 8463) and DMARC (RFC 9989), and writes the
+// (RFC 7208), DKIM (RFC 6376, 8463), DMARC (RFC 9989) and ARC (RFC 8617), and writes the
 // Authentication-Results field (RFC 8601) that says so.
 //
 // A check has more than two ends, and none stands for another: "temperror" means
@@ -32,12 +32,16 @@ type Results struct {
 	SPF   SPFResult
 	DKIM  []DKIMResult
 	DMARC DMARCResult
+	ARC   ARCResult
 }
 
 // TempError tells whether something that was asked for could not be found out.
 func (r *Results) TempError() bool {
 	if r.SPF.Value == authres.ResultTempError || r.DMARC.Value == authres.ResultTempError {
 		return true
+	}
+	if r.ARC.Value == authres.ResultTempError && r.DMARC.Value != authres.ResultPass {
+		return true // a chain that nobody needs does not matter
 	}
 	for _, d := range r.DKIM {
 		if d.Value == authres.ResultTempError {
@@ -55,6 +59,9 @@ func (r *Results) Field(id string) string {
 	}
 	for _, d := range r.DKIM {
 		list = append(list, &authres.DKIMResult{Value: d.Value, Reason: plain(d.Reason), Domain: plain(d.Domain), Identifier: plain(d.Identifier)})
+	}
+	if r.ARC.Value != "" {
+		list = append(list, r.ARC.result())
 	}
 	if r.DMARC.Value != "" {
 		list = append(list, &authres.DMARCResult{Value: r.DMARC.Value, Reason: plain(r.DMARC.Reason), From: plain(r.DMARC.Domain)})
