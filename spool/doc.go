@@ -16,7 +16,7 @@
 //	routed     queue/<h>/<id> + transport/<h>/<id>   scheduler       scheduled as usual
 //	orphan     transport/<h>/<id>, no message file   nobody          message was finished: control file removed
 //	deferred   deferred/<id>                         router          retried with back-off
-//	frozen     freezer/<id>                          administrator   left alone
+//	frozen     freezer/<id> (+ <id>.why)             administrator   left alone
 //	postman    postman/<id> (+ <id>.why)             administrator   left alone
 //	done       none                                  nobody
 //

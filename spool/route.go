@@ -103,11 +103,11 @@ func (s *Spool) writeControl(c *Control, scratch []byte) error {
 }
 
 // SetAside moves a message from one unhashed directory to another one
-// (deferred/, freezer/, postman/, back to router/). For postman/ the reason is
-// written beside it.
+// (deferred/, freezer/, postman/, back to router/). For freezer/ and postman/ the
+// reason is written beside it.
 func (s *Spool) SetAside(from, to string, id ID, why string) error {
-	if to == PostmanDir && why != "" {
-		if err := os.WriteFile(s.Path(PostmanDir, id)+".why", []byte(why+"\n"), 0o640); err != nil {
+	if (to == PostmanDir || to == FreezerDir) && why != "" {
+		if err := os.WriteFile(s.Path(to, id)+".why", []byte(why+"\n"), 0o640); err != nil {
 			return err
 		}
 	}

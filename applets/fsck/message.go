@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,9 @@ func (c *checker) plain(dir, state, needs string) {
 	c.each(dir, func(name string) {
 		rel := filepath.Join(dir, name)
 		id, err := spool.ParseID(name)
+		if err != nil && dir == spool.FreezerDir && c.beside(name) {
+			return
+		}
 		if err != nil {
 			c.unknown(rel, needs)
 			return
@@ -35,6 +39,23 @@ func (c *checker) plain(dir, state, needs string) {
 				Steps: c.asideAs(rel, id, "", "found as "+rel+" while it was in queue/ as well")})
 		}
 	})
+}
+
+// beside says that a file of freezer/ belongs to a message: its reason, or the note
+// that it was released and is at the router.
+func (c *checker) beside(name string) bool {
+	base, ext, _ := strings.Cut(name, ".")
+	id, err := spool.ParseID(base)
+	if err != nil {
+		return false
+	}
+	switch ext {
+	case "why":
+		return there(c.s.Path(spool.FreezerDir, id))
+	case "released":
+		return there(c.s.Path(spool.FreezerDir, id)) || there(c.s.Path(spool.RouterDir, id)) || there(c.s.Path(spool.DeferredDir, id))
+	}
+	return false
 }
 
 // message checks the message file of id and returns its size. If it is not ok, that

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -121,25 +120,26 @@ func (v *viewer) reason(r *queuesock.Recipient) string {
 // maxUnrouted bounds how many messages that the router has not taken are listed.
 const maxUnrouted = 10_000
 
-// unrouted passes on the messages that the router still has to route.
+// unrouted passes on the messages that are not routed: they wait for the router, or
+// in the freezer for the administrator.
 func (v *viewer) unrouted(each func(*queuesock.Entry) error) error {
 	if v.sel.Channel != "" || v.sel.Host != "" {
 		return nil
 	}
 	n := 0
-	for _, dir := range []string{spool.RouterDir, spool.DeferredDir} {
+	for _, dir := range []string{spool.RouterDir, spool.DeferredDir, spool.FreezerDir} {
 		err := spool.EachID(filepath.Join(v.spool.Root, dir), func(id spool.ID) error {
 			if n++; n > maxUnrouted {
 				return errEnough
 			}
-			if e := v.unroutedEntry(dir, id); e != nil {
+			if e := queuesock.Unrouted(v.spool, dir, id, &v.sel, v.now); e != nil {
 				return each(e)
 			}
 			return nil
 		})
 		switch {
 		case errors.Is(err, errEnough):
-			v.complain("more than " + strconv.Itoa(maxUnrouted) + " messages wait for the router: not all are shown")
+			v.complain("more than " + strconv.Itoa(maxUnrouted) + " messages are not routed: not all of them are shown")
 		case errors.Is(err, fs.ErrPermission):
 			// Ordinary users may put mail into router/ but not look into it.
 		case err != nil:
@@ -150,43 +150,6 @@ func (v *viewer) unrouted(each func(*queuesock.Entry) error) error {
 }
 
 var errEnough = errors.New("enough")
-
-var unroutedReasons = map[string]string{spool.RouterDir: "", spool.DeferredDir: "not routed yet: a table or the DNS did not answer"}
-
-// unroutedEntry reads the envelope of a message; nil if it is gone or not selected.
-func (v *viewer) unroutedEntry(dir string, id spool.ID) *queuesock.Entry {
-	e := &queuesock.Entry{QueueName: "incoming", QueueID: string(id), ArrivalTime: id.Time().Unix()}
-	m, err := spool.OpenMessage(v.spool.Path(dir, id), id)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil
-	case m == nil || m.Env == nil:
-		e.Recipients = []queuesock.Recipient{{DelayReason: "cannot be read: " + err.Error()}}
-	default:
-		e.Sender, e.MessageSize = m.Env.From, m.Size
-		for _, to := range m.Env.To {
-			e.Recipients = append(e.Recipients, queuesock.Recipient{Address: to.Addr, DelayReason: unroutedReasons[dir], State: "ready"})
-		}
-	}
-	if m != nil {
-		if err := m.Close(); err != nil {
-			v.complain(err.Error())
-		}
-	}
-	if !v.sel.Message(e.QueueID, e.Sender, id.Time(), e.MessageSize, v.now) {
-		return nil
-	}
-	kept := e.Recipients[:0]
-	for i := range e.Recipients {
-		if v.sel.Recip(&e.Recipients[i]) {
-			kept = append(kept, e.Recipients[i])
-		}
-	}
-	if e.Recipients = kept; len(kept) == 0 && !v.sel.Empty() {
-		return nil
-	}
-	return e
-}
 
 // listThreads prints the destinations, in the terse codes of ZMailer's mailq -Q.
 func (v *viewer) listThreads() error {

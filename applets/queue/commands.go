@@ -29,7 +29,7 @@ var verbs = []struct {
 	op, use, short, done string
 }{
 	{queuesock.OpHold, "hold", "Keep messages from being delivered until they are released", "held"},
-	{queuesock.OpRelease, "release", "Deliver held messages again", "released"},
+	{queuesock.OpRelease, "release", "Deliver held messages again, also those that the policy froze", "released"},
 	{queuesock.OpRequeue, "requeue", "Try recipients now, whatever their next attempt", "to be tried now"},
 	{queuesock.OpFlush, "flush", "Try recipients now, also where scheduler.conf says queueonly", "to be tried now"},
 	{queuesock.OpDelete, "delete", "Remove recipients from the queue; nobody is told", "deleted"},

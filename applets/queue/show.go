@@ -54,7 +54,7 @@ func showCommand() *cobra.Command {
 // Shown is what show says of a message.
 type Shown struct {
 	ID      string           `json:"queue_id"`
-	Where   string           `json:"directory"` // transport, router, deferred, freezer, postman
+	Where   string           `json:"directory"` // transport, queue (without control file), router, deferred, freezer, postman
 	Why     string           `json:"why,omitempty"`
 	Entry   *queuesock.Entry `json:"entry,omitempty"` // what is still to be done
 	Config  string           `json:"config,omitempty"`
@@ -126,12 +126,15 @@ func find(s *spool.Spool, id spool.ID) (*Shown, error) {
 
 func findRouted(s *spool.Spool, id spool.ID) (*Shown, error) {
 	b, err := os.ReadFile(s.ControlPath(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return findAt(s.QueuePath(id), spool.QueueDir, id, "being routed; if this lasts, the router was stopped in the middle of it and takes it up again at its next start")
+	}
 	if err != nil {
 		return nil, err
 	}
 	c, err := spool.ParseControl(b)
 	if err != nil {
-		return nil, proc.Exit(proc.DataErr, "control file of %s: %w", id, err)
+		return findAt(s.QueuePath(id), spool.QueueDir, id, "control file: "+err.Error()+"; the scheduler sets it aside")
 	}
 	f, err := os.Open(s.QueuePath(id))
 	if err != nil {
@@ -157,15 +160,21 @@ var rcptStates = [...]string{spool.Pending: "pending", spool.Done: "delivered", 
 const maxHeader = 1 << 20
 
 func findUnrouted(s *spool.Spool, dir string, id spool.ID) (*Shown, error) {
-	msg, err := spool.OpenMessage(s.Path(dir, id), id)
+	why, err := os.ReadFile(s.Path(dir, id) + ".why")
+	if err != nil {
+		why = nil // most have none
+	}
+	return findAt(s.Path(dir, id), dir, id, strings.TrimSpace(string(why)))
+}
+
+// findAt shows a message of which there is no control file, or none that can be read.
+func findAt(path, dir string, id spool.ID, why string) (*Shown, error) {
+	msg, err := spool.OpenMessage(path, id)
 	var bad *spool.BadEnvelope
 	if err != nil && !errors.As(err, &bad) {
 		return nil, err
 	}
-	m := &Shown{ID: string(id), Where: dir, file: msg.File}
-	if why, err := os.ReadFile(s.Path(dir, id) + ".why"); err == nil {
-		m.Why = strings.TrimSpace(string(why))
-	}
+	m := &Shown{ID: string(id), Where: dir, Why: why, file: msg.File}
 	if bad != nil {
 		m.Why = strings.TrimSpace(m.Why + "\n" + bad.Error())
 		return m, nil

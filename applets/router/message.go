@@ -65,6 +65,7 @@ type message struct {
 	oversized bool           // the header is larger than maxHeader
 	rcpts     []spool.Recipient
 	config    string
+	released  bool // from the freezer
 }
 
 // route moves one message on. See doc.go for the ends; errDeferred and errors say
@@ -256,6 +257,6 @@ func (m *message) facts() *policy.Message {
 		Owner: m.owner, Size: m.Size, MessageID: m.msgid, Priority: m.Env.Priority,
 		EnvID: m.Env.EnvID, Ret: m.Env.Ret, BodyType: m.Env.BodyType, TLS: m.Env.TLS, Via: m.Env.Via,
 		SMTPUTF8: m.Env.SMTPUTF8, RequireTLS: m.Env.RequireTLS,
-		External: m.Env.External, ErrorMsg: m.Env.ErrorMsg, Header: m.fields,
+		External: m.Env.External, ErrorMsg: m.Env.ErrorMsg, Released: m.released, Header: m.fields,
 	}
 }

@@ -471,8 +471,8 @@ func TestReleased(t *testing.T) {
 process() {
 	if test "$(header Subject)" = spam; then freeze 'spam'; fi
 }
-elsewhere() {
-	case $2 in ice.example) freeze 'cold' ;; down.example) freeze; defer 4.4.3 'down' ;; esac
+intercept() {
+	case $3 in ice.example) freeze 'cold' ;; down.example) freeze; defer 4.4.3 'down' ;; esac
 }`})
 	for _, addr := range []string{"joe@example.org", "x@ice.example"} {
 		subject := "x"

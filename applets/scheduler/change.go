@@ -84,6 +84,9 @@ func (c *client) change(req *queuesock.Request, fn change) error {
 	if err == nil {
 		err = ch.carryOut()
 	}
+	if err == nil {
+		err = ch.changeFrozen()
+	}
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func serve(ctx context.Context, conf *shellcfg.Conf) error {
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
 	}
-	log, logFile, err := zlog.Open(conf.LogPath("scheduler"), "scheduler", nil)
+	log, logFile, err := conf.OpenLog("scheduler", nil)
 	if err != nil {
 		return proc.Exit(proc.CantCreat, "%w", err)
 	}
@@ -132,7 +132,7 @@ func serve(ctx context.Context, conf *shellcfg.Conf) error {
 }
 
 // hangups reloads on SIGHUP.
-func (q *Queue) hangups(ctx context.Context, conf *shellcfg.Conf, logFile *zlog.File, x *exporter) {
+func (q *Queue) hangups(ctx context.Context, conf *shellcfg.Conf, logFile *zlog.Output, x *exporter) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)

@@ -136,8 +136,12 @@ func verdict(c *shell.Call, action Action, status string) int {
 	return decide(c, Decision{Action: action, Status: status, Text: text})
 }
 
-// freezeCommand is freeze TEXT.
+// freezeCommand is freeze TEXT. For a message that the administrator has released
+// from the freezer nothing is decided: the script goes on as without it.
 func freezeCommand(c *shell.Call) int {
+	if s, ok := c.Host.(*Session); ok && s.msg.Released {
+		return 0
+	}
 	return decide(c, Decision{Action: Freeze, Text: rfc5322.OneLine(strings.Join(c.Args, " "), 500)})
 }
 

@@ -22,6 +22,7 @@ type Message struct {
 	Via                  string // such as hold: by what it came back to the router
 	External             bool   // came from outside
 	ErrorMsg             bool   // a report
+	Released             bool   // was frozen, and is not to be frozen again
 	SMTPUTF8, RequireTLS bool
 	Header               rfc5322.Header
 }
