@@ -110,7 +110,9 @@ type target struct {
 	looked  bool // the DNS led from the domain to it, not the administrator
 	trusted bool // DNSSEC says that the name belongs to the domain, or no DNS was asked
 
-	hostSecure bool // DNSSEC vouches for the address of the name
+	hostSecure bool   // DNSSEC vouches for the address of the name
+	alias      string // where CNAMEs of the name lead; "" if there are none
+	realDomain string // where CNAMEs of the domain lead, and DNSSEC vouches for that; or ""
 }
 
 func tcpTarget(d *dest, name string, ip netip.Addr, port int) target {

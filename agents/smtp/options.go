@@ -30,6 +30,7 @@ type options struct {
 	transcript   *transcriptFile
 	keys         *dkim.Keys // nil: nothing is signed
 	signAll      bool       // also mail of strangers that passes through
+	sealer       *sealer    // nil: such mail is not sealed
 
 	capacity  int           // jobs at once
 	rcptMax   int           // recipients of a transaction

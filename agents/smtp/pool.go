@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 )
@@ -11,7 +12,7 @@ import (
 type poolKey struct {
 	address string
 	mode    tlsMode
-	name    string // host name that the certificate was verified for
+	name    string // names that the certificate was verified for
 	check   string // records or fingerprints that it was checked for
 	login   credentials
 	from    netip.Addr
@@ -19,8 +20,11 @@ type poolKey struct {
 
 func (su *setup) key() poolKey {
 	k := poolKey{address: su.target.address, mode: su.mode, check: su.check(), from: su.from}
-	if su.mode == tlsVerify || su.mode == tlsDANE {
+	switch su.mode {
+	case tlsVerify:
 		k.name = su.target.name
+	case tlsDANE:
+		k.name = strings.Join(su.names(su.target), " ")
 	}
 	if su.creds != nil {
 		k.login = *su.creds

@@ -67,7 +67,7 @@ func (o *options) routeHost(ctx context.Context, d *dest, port int, chosen bool)
 	var targets []target
 	for _, ip := range o.order(ans.Addrs) {
 		t := tcpTarget(d, d.name, ip, port)
-		t.trusted, t.looked, t.hostSecure = chosen, !chosen, ans.Secure
+		t.trusted, t.looked, t.hostSecure, t.alias = chosen, !chosen, ans.Secure, aliasOf(ans, d.name)
 		if !chosen {
 			t.domain = d.name
 			t.trusted = ans.Secure // the domain is the host
@@ -75,6 +75,14 @@ func (o *options) routeHost(ctx context.Context, d *dest, port int, chosen bool)
 		targets = append(targets, t)
 	}
 	return targets, nil
+}
+
+// aliasOf is the name that the CNAMEs of name lead to, "" if it has none.
+func aliasOf(ans *resolver.Answer, name string) string {
+	if ans.CName == name {
+		return ""
+	}
+	return ans.CName
 }
 
 // lookupFailure is the result when the addresses of a name are not known. Only
@@ -96,6 +104,7 @@ type exchanger struct {
 	pref  int
 	addrs []netip.Addr
 	safe  bool // DNSSEC vouches for them
+	alias string
 	err   error
 }
 
@@ -126,7 +135,10 @@ func (o *options) routeDomain(ctx context.Context, d *dest, port int) ([]target,
 		for _, ip := range o.order(x.addrs) {
 			t := tcpTarget(d, x.host, ip, port)
 			t.pref, t.trusted, t.looked = x.pref, ans.Secure, true
-			t.domain, t.hostSecure = d.name, x.safe
+			t.domain, t.hostSecure, t.alias = d.name, x.safe, x.alias
+			if ans.Secure {
+				t.realDomain = aliasOf(ans, d.name)
+			}
 			targets = append(targets, t)
 		}
 	}
@@ -160,7 +172,7 @@ func (o *options) exchangers(ctx context.Context, mx []resolver.MX) []exchanger 
 	lookUp := func(x *exchanger) {
 		ans, err := o.resolver.Host(ctx, x.host)
 		if x.err = err; err == nil {
-			x.addrs, x.safe = ans.Addrs, ans.Secure
+			x.addrs, x.safe, x.alias = ans.Addrs, ans.Secure, aliasOf(ans, x.host)
 		}
 	}
 	var wg sync.WaitGroup

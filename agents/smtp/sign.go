@@ -1,10 +1,8 @@
 package smtp
 
 import (
-	"context"
 	"io"
 
-	"zmailer/agents/dkim"
 	"zmailer/spool"
 	"zmailer/spool/rfc5322"
 )
@@ -18,11 +16,11 @@ type signedGroup struct {
 }
 
 // sign adds the signatures to a content that is as it will go out. Mail of strangers
-// is left alone: our signature would say that it comes from us, whatever stands
-// in its From.
+// is not signed: our signature would say that it comes from us, whatever stands in
+// its From. It is sealed instead.
 func (j *job) sign(ct *content, g *spool.Group) error {
 	o := &j.c.opt
-	if o.keys == nil || !j.d.Control.Attr.Ours && !o.signAll {
+	if o.keys == nil || j.passesThrough() && !o.signAll && o.sealer == nil {
 		return nil
 	}
 	if old := &j.signed; old.group == g && old.converted == (ct.convert != nil) {
@@ -33,11 +31,7 @@ func (j *job) sign(ct *content, g *spool.Group) error {
 	if err != nil {
 		return err
 	}
-	keys, err := o.keys.For(context.Background(), h)
-	if err != nil || len(keys) == 0 {
-		return err
-	}
-	ct.signature, err = dkim.Sign(keys, ct.writeWire)
+	ct.signature, err = j.signatures(ct, h)
 	if err == nil {
 		j.signed = signedGroup{g, ct.convert != nil, ct.signature}
 	}

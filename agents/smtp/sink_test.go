@@ -59,6 +59,7 @@ type sinkConn struct {
 	br       *bufio.Reader
 	commands []string
 	tls      bool
+	sni      string
 	auth     string
 
 	from  string
@@ -270,13 +271,14 @@ func (c *sinkConn) startTLS() bool {
 		return false
 	}
 	conf := &tls.Config{Certificates: []tls.Certificate{*c.sink.cert}}
-	if c.sink.old {
-		conf.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			if slices.Contains(hello.SupportedCurves, tls.X25519MLKEM768) {
-				return nil, errors.New("what is this")
-			}
-			return nil, nil
+	conf.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		c.sink.mu.Lock()
+		c.sni = hello.ServerName
+		c.sink.mu.Unlock()
+		if c.sink.old && slices.Contains(hello.SupportedCurves, tls.X25519MLKEM768) {
+			return nil, errors.New("what is this")
 		}
+		return nil, nil
 	}
 	if c.sink.clients != nil {
 		conf.ClientAuth, conf.ClientCAs = tls.RequireAnyClientCert, c.sink.clients

@@ -60,6 +60,10 @@ func (cl *commandLine) openTables(conf *shellcfg.Conf) error {
 		return proc.Exit(proc.Usage, "option -k: want the path of a directory, or none: %q", dir)
 	}
 	cl.keys = &dkim.Keys{Dir: dir}
+	var err error
+	if cl.sealer, err = newSealer(conf); err != nil {
+		return proc.Exit(proc.Config, "ARCDOMAIN: %w", err)
+	}
 	if conf.Get("DKIMTABLE") != "" {
 		rel, err := declare(conf, "DKIMTABLE", "dkim")
 		if err != nil {

@@ -63,6 +63,9 @@ func (s *session) handshake(ctx context.Context, su setup) error {
 // tlsConfig is the configuration for a target and the trust it needs.
 func (c *client) tlsConfig(t *target, tr *trust) *tls.Config {
 	name := t.name
+	if tr.base != "" {
+		name = tr.base // RFC 7672 §8.1
+	}
 	conf := &tls.Config{
 		ServerName:         name,
 		ClientSessionCache: c.tickets,

@@ -120,6 +120,76 @@ func TestDANE(t *testing.T) {
 	}
 }
 
+// Which name's TLSA records count when the host is an alias: RFC 7672 §2.2.2.
+func TestDANEAlias(t *testing.T) {
+	tomorrow := time.Now().Add(24 * time.Hour)
+	cert, _ := newCert(t, "real.test", tomorrow)
+	forDomain, _ := newCert(t, "d.test", tomorrow)
+	forReal, _ := newCert(t, "realdomain.test", tomorrow)
+	stranger, _ := newCert(t, "stranger.test", tomorrow)
+	record := func(usage uint8, c *tls.Certificate) string {
+		x, err := x509.ParseCertificate(c.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tlsaOf(usage, 1, 1, x)
+	}
+	const all = "d.test SECURE MX\nmx.test SECURE\nreal.test SECURE\n_PORT._tcp.real.test SECURE\n_PORT._tcp.mx.test SECURE\n_PORT._tcp.d.test SECURE\n"
+	right, wrong := record(3, cert), record(3, stranger)
+	for _, tt := range []struct {
+		name, zone string
+		cert       *tls.Certificate
+		want       string // how the success ends; "": no mail
+		sni        string
+	}{
+		{"at the end of the alias", all + "_PORT._tcp.real.test TLSA " + right, cert, ":dane", "real.test"},
+		{"at its beginning", all + "_PORT._tcp.mx.test TLSA " + right, cert, ":dane", "mx.test"},
+		{"at both, the end counts", all + "_PORT._tcp.real.test TLSA " + wrong + "\n_PORT._tcp.mx.test TLSA " + right, cert, "", "real.test"},
+		{"no answer at the end", all + "_PORT._tcp.real.test SERVFAIL TLSA\n_PORT._tcp.mx.test TLSA " + right, cert, "", ""},
+		{"the records are an alias", all + "_PORT._tcp.real.test CNAME keys.test\nkeys.test SECURE\nkeys.test TLSA " + right, cert, ":dane", "real.test"},
+		{"the end is not signed, the alias is", "d.test SECURE MX\nmx.test SECURE CNAME\n_PORT._tcp.mx.test SECURE\n_PORT._tcp.mx.test TLSA " + right, cert, ":dane", "mx.test"},
+		{"the end is not signed and has the records", "d.test SECURE MX\nmx.test SECURE CNAME\n_PORT._tcp.real.test SECURE\n_PORT._tcp.real.test TLSA " + wrong, cert, "_SHA256)", "mx.test"},
+		{"nothing is signed", "d.test SECURE MX\n_PORT._tcp.mx.test SECURE\n_PORT._tcp.mx.test TLSA " + wrong, cert, "_SHA256)", "mx.test"},
+		{"issuer, name of the base", all + "_PORT._tcp.real.test TLSA " + record(2, cert), cert, ":dane", "real.test"},
+		{"issuer, name of the domain", all + "_PORT._tcp.real.test TLSA " + record(2, forDomain), forDomain, ":dane", "real.test"},
+		{"issuer, name of the domain's alias", strings.Replace(all, "d.test SECURE MX", "d.test SECURE\nrealdomain.test SECURE", 1) + "d.test CNAME realdomain.test\nrealdomain.test MX 10 mx.test\n_PORT._tcp.real.test TLSA " + record(2, forReal), forReal, ":dane", "real.test"},
+		{"issuer, another name", all + "_PORT._tcp.real.test TLSA " + record(2, stranger), stranger, "", "real.test"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSink(t, "PIPELINING")
+			s.cert = tt.cert
+			zone := "mx.test CNAME real.test\nreal.test A 127.0.0.1\n" + tt.zone
+			if !strings.Contains(zone, "d.test CNAME") {
+				zone += "\nd.test MX 10 mx.test"
+			}
+			fake, err := resolver.NewFake(strings.ReplaceAll(zone, "PORT", fmt.Sprint(s.port())))
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := start(t, func(o *options) {
+				quick(o)
+				o.resolver, o.port, o.tls.mode = fake, s.port(), tlsDANE
+			})
+			want := "retryat 4.7.5"
+			if tt.want != "" {
+				want = "ok 2.0.0"
+			}
+			res := d.deliver(simple("a@d.test"), "d.test")
+			if outcome(res) != want || !strings.Contains(res[0].Text, tt.want) {
+				t.Fatalf("got %+v, want %s and %q", res, want, tt.want)
+			}
+			if s.connections() > 0 {
+				s.mu.Lock()
+				sni := s.conns[0].sni
+				s.mu.Unlock()
+				if sni != tt.sni {
+					t.Errorf("SNI %q, want %q", sni, tt.sni)
+				}
+			}
+		})
+	}
+}
+
 // What the MTA-STS policy of a domain means for mail to it.
 func TestMTASTS(t *testing.T) {
 	tomorrow := time.Now().Add(24 * time.Hour)
@@ -369,7 +439,7 @@ func TestCheckTLS(t *testing.T) {
 		code int
 		want []string
 	}{
-		{"d.test", 0, []string{"mx.test[127.0.0.1]", "policy  -S auto, 1 TLSA: dane", ":dane\n", fingerprint(x)}},
+		{"d.test", 0, []string{"mx.test[127.0.0.1]", "policy  -S auto, 1 TLSA of mx.test: dane", ":dane\n", fingerprint(x)}},
 		{"null.test", 68, nil},
 		{"broken.test", 75, nil},
 		{"[", 64, nil},

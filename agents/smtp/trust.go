@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 type trust struct {
 	mode   tlsMode
 	tlsa   []resolver.TLSA // usable ones
+	base   string          // the name they belong to: for SNI and certificates
 	prints [][]byte
 	source string // the rule, and what was found: for people
 }
@@ -71,24 +73,60 @@ func (c *client) trustFor(ctx context.Context, t *target) (trust, error) {
 // dane looks for TLSA records, RFC 7672 §2.2. The names must come from the DNS as
 // DNSSEC vouches for it, from the MX to the address.
 func (c *client) dane(ctx context.Context, t *target, tr *trust) (found bool, err error) {
-	if !t.trusted || !t.hostSecure || t.port == 0 {
+	bases, err := c.tlsaBases(ctx, t)
+	if err != nil {
+		return false, fmt.Errorf("CNAME of %s: %w", t.name, err)
+	}
+	if len(bases) == 0 {
 		tr.source += ", no DNSSEC"
 		return false, nil
 	}
-	ans, err := c.opt.resolver.Query(ctx, fmt.Sprintf("_%d._tcp.%s", t.port, t.name), resolver.TypeTLSA)
-	switch resolver.StatusOf(err) {
-	case resolver.NotFound:
-		tr.source += ", no TLSA"
-		return false, nil
-	case resolver.TempFail:
-		// To go on without would let whoever keeps the answer from us decide.
-		return false, fmt.Errorf("TLSA of %s: %w", t.name, err)
+	why := ", no TLSA"
+	for _, base := range bases {
+		ans, err := c.opt.resolver.Query(ctx, fmt.Sprintf("_%d._tcp.%s", t.port, base), resolver.TypeTLSA)
+		switch {
+		case resolver.StatusOf(err) == resolver.TempFail:
+			// To go on without would let whoever keeps the answer from us decide.
+			return false, fmt.Errorf("TLSA of %s: %w", base, err)
+		case err != nil:
+		case !ans.Secure:
+			why = ", TLSA without DNSSEC"
+		default:
+			tr.use(ans.TLSA, base)
+			return true, nil
+		}
 	}
-	if !ans.Secure {
-		tr.source += ", TLSA without DNSSEC"
-		return false, nil
+	tr.source += why
+	return false, nil
+}
+
+// tlsaBases is the names whose TLSA records count for a target, in order: RFC 7672
+// §2.2.2. They are none without DNSSEC.
+func (c *client) tlsaBases(ctx context.Context, t *target) ([]string, error) {
+	switch {
+	case !t.trusted || t.port == 0:
+		return nil, nil
+	case t.hostSecure && t.alias != "":
+		return []string{t.alias, t.name}, nil
+	case t.hostSecure:
+		return []string{t.name}, nil
+	case t.alias == "":
+		return nil, nil
 	}
-	for _, r := range ans.TLSA {
+	// Where the alias leads nobody vouches for; that it is one may be certain.
+	ans, err := c.opt.resolver.Query(ctx, t.name, resolver.TypeCNAME)
+	switch {
+	case resolver.StatusOf(err) == resolver.TempFail:
+		return nil, err
+	case err == nil && ans.Secure:
+		return []string{t.name}, nil
+	}
+	return nil, nil
+}
+
+// use makes the trust that of the TLSA records of a name.
+func (tr *trust) use(records []resolver.TLSA, base string) {
+	for _, r := range records {
 		if usableTLSA(r) {
 			tr.tlsa = append(tr.tlsa, r)
 		}
@@ -96,11 +134,10 @@ func (c *client) dane(ctx context.Context, t *target, tr *trust) (found bool, er
 	if len(tr.tlsa) == 0 {
 		tr.mode = tlsMust // RFC 7672 §2.2: encrypted, not authenticated
 		tr.source += ", no usable TLSA"
-		return true, nil
+		return
 	}
-	tr.mode = tlsDANE
-	tr.source += fmt.Sprintf(", %d TLSA", len(tr.tlsa))
-	return true, nil
+	tr.mode, tr.base = tlsDANE, base
+	tr.source += fmt.Sprintf(", %d TLSA of %s", len(tr.tlsa), base)
 }
 
 // usableTLSA: usages 0 and 1 are not for SMTP, RFC 7672 §3.1.3.
@@ -189,15 +226,27 @@ func verifyPrints(prints [][]byte, chain []*x509.Certificate) error {
 	return errNoPrint
 }
 
+// names is what a certificate may be for where TLSA records name its issuer: RFC 7672
+// §3.2.2. For the end entity itself, names do not count.
+func (tr *trust) names(t *target) []string {
+	if !slices.ContainsFunc(tr.tlsa, func(r resolver.TLSA) bool { return r.Usage == 2 }) {
+		return nil
+	}
+	names := []string{tr.base}
+	for _, name := range [...]string{t.name, t.domain, t.realDomain} {
+		if name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // verifier checks a connection whose certificate the TLS library does not check.
 // It is also asked about resumed ones.
 func (tr *trust) verifier(t *target) func(tls.ConnectionState) error {
 	switch tr.mode {
 	case tlsDANE:
-		names := []string{t.name}
-		if t.domain != "" {
-			names = append(names, t.domain)
-		}
+		names := tr.names(t)
 		return func(cs tls.ConnectionState) error {
 			return untrusted(verifyDANE(tr.tlsa, cs.PeerCertificates, names...))
 		}
