@@ -32,9 +32,9 @@ const (
 	lineWidth = 76
 )
 
-// ErrNoSeal says that the chain of a message is at its end: it has failed before,
-// or is full, so nobody can add to it.
-var ErrNoSeal = errors.New("chain is closed")
+// ErrNoSeal says that nobody can add to the chain of a message: it has failed
+// before, is full, was not looked at, or there is no From to sign.
+var ErrNoSeal = errors.New("chain cannot go on")
 
 // Seal makes the fields of the next set of a message, with LF as line end, to
 // stand on top of its header. results is what this host found when the message
@@ -110,15 +110,15 @@ func (m *sealing) seal(k *Key, results string, status Status) ([]byte, error) {
 	n := highest(m.header)
 	switch {
 	case status != None && status != Pass && status != Fail:
-		return nil, fmt.Errorf("chain is %q: not known well enough to seal", status)
+		return nil, fmt.Errorf("%w: it is %q", ErrNoSeal, status)
 	case n >= maxSets || n > 0 && err == nil && strings.EqualFold(chain[n-1].tags["cv"], "fail"):
 		return nil, ErrNoSeal
 	case !m.header.Has("From"):
-		return nil, errors.New("message without From cannot be signed") // RFC 6376 §5.4
+		return nil, fmt.Errorf("%w: no From", ErrNoSeal) // RFC 6376 §5.4
 	case n == 0:
 		status = None
 	case status == None:
-		return nil, errors.New("chain was not looked at")
+		return nil, fmt.Errorf("%w: it was not looked at", ErrNoSeal)
 	}
 	own := set{results: field(resultsField, fmt.Sprintf("i=%d; %s", n+1, rfc5322.OneLine(results, maxField/2)))}
 	now := time.Now().Unix()

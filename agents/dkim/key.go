@@ -103,6 +103,9 @@ func (k *Key) Type() string {
 	return "rsa"
 }
 
+// Signer makes signatures with the private key.
+func (k *Key) Signer() crypto.Signer { return k.signer }
+
 // Name is where the record of the key is published.
 func (k *Key) Name() string { return k.Selector + "._domainkey." + k.Domain }
 
