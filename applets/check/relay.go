@@ -22,6 +22,10 @@ func checkRelay(ctx context.Context, f *Findings, conf *shellcfg.Conf, relay Rel
 	if _, err := os.Stat(conf.Path("smtpserver.conf")); errors.Is(err, fs.ErrNotExist) {
 		return // a host that takes no mail by SMTP
 	}
+	if _, err := conf.OpenSpool(); err != nil {
+		f.warnf("not looked for open relays: %v", err)
+		return // not installed yet
+	}
 	open, err := relay(ctx, conf)
 	if err != nil {
 		f.errorf("smtpserver: %v", err)

@@ -16,6 +16,7 @@ import (
 	"zmailer/shellcfg/policy"
 	"zmailer/spool"
 	"zmailer/spool/proc"
+	"zmailer/spool/rfc5322"
 )
 
 // foreignDomain is nobody's, for ever: RFC 6761 §6.4. What goes there or to
@@ -153,7 +154,9 @@ func (r *relayCheck) ours(s string) string {
 	return strings.NewReplacer("OURS", r.conf.MyDomain, "HOST", r.conf.Hostname).Replace(s)
 }
 
-// accepted follows a recipient that was taken to where its mail would go.
+// accepted follows a recipient that was taken to where its mail would go. One of
+// our domain that another host of ours gets as it is, such as a%b@OURS, is no relay:
+// what that makes of it is its own policy.
 func (r *relayCheck) accepted(ctx context.Context, as role, ip netip.Addr, sender, rcpt string) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.limits.router)
 	defer cancel()
@@ -164,8 +167,12 @@ func (r *relayCheck) accepted(ctx context.Context, as role, ip netip.Addr, sende
 	s := r.policy.Session(ctx, &policy.Message{ID: string(spool.NewID()), Sender: sender, Client: ip.String(), External: true})
 	defer s.Close()
 	s.Route(policy.Recipient{Addr: addr.String()}, func(d *policy.Decision) bool {
+		to := d.User
+		if a, err := rfc5322.ParseAddress(to); err == nil {
+			to = a.Domain
+		}
 		for _, host := range foreignHosts {
-			if d.Action == policy.Deliver && d.Channel != "local" && strings.Contains(strings.ToLower(d.Host+" "+d.User), host) {
+			if d.Action == policy.Deliver && d.Channel != "local" && strings.Contains(strings.ToLower(d.Host+" "+to), host) {
 				r.report.Open = append(r.report.Open, fmt.Sprintf("%s as %s, from <%s> to <%s>: %s", ip, as, sender, rcpt, d))
 				return false
 			}
