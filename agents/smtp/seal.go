@@ -29,8 +29,11 @@ func newSealer(conf *shellcfg.Conf) (*sealer, error) {
 	if domain == "" {
 		domain = conf.MyDomain
 	}
+	if domain == "" {
+		return nil, nil
+	}
 	domain, err := rfc5322.CanonicalDomain(domain)
-	if err != nil || domain == "" {
+	if err != nil {
 		return nil, err
 	}
 	return &sealer{domain: domain, names: []string{conf.Hostname, conf.MyDomain}}, nil
