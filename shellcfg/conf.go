@@ -137,6 +137,9 @@ func newConf(path string, vars map[string]string) (*Conf, error) {
 	default:
 		return nil, fmt.Errorf("%s: SPOOLSYNC=%s: want journal, file or none", path, c.SpoolSync)
 	}
+	if _, err := c.logTargets(); err != nil {
+		return nil, err
+	}
 	for name, dir := range map[string]string{"POSTOFFICE": c.Postoffice, "LOGDIR": c.LogDir, "MAILSHARE": c.MailShare, "MAILVAR": c.MailVar} {
 		if !filepath.IsAbs(dir) {
 			return nil, fmt.Errorf("%s: %s=%s: must be an absolute path", path, name, dir)

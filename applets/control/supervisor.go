@@ -38,7 +38,7 @@ func supervise(ctx context.Context, in *instance, names []string) error {
 		return proc.Exit(proc.TempFail, "%w", err)
 	}
 	defer pid.Close()
-	log, file, err := zlog.Open(in.conf.LogPath("zmailer"), "zmailer", nil)
+	log, file, err := in.conf.OpenLog("zmailer", nil)
 	if err != nil {
 		return proc.Exit(proc.CantCreat, "%w", err)
 	}
@@ -86,7 +86,7 @@ func (s *supervisor) stopAll() {
 }
 
 // onHangup passes SIGHUP on: reopen the log, have the daemons reload.
-func (s *supervisor) onHangup(ctx context.Context, log *zlog.File) {
+func (s *supervisor) onHangup(ctx context.Context, log *zlog.Output) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)

@@ -79,7 +79,7 @@ func serve(ctx context.Context, conf *shellcfg.Conf, workers int) error {
 	if err := dropGroups(); err != nil {
 		return proc.Exit(proc.OSErr, "%w", err)
 	}
-	log, logFile, err := zlog.Open(conf.LogPath("router"), "router", nil)
+	log, logFile, err := conf.OpenLog("router", nil)
 	if err != nil {
 		return proc.Exit(proc.CantCreat, "%w", err)
 	}
@@ -89,7 +89,7 @@ func serve(ctx context.Context, conf *shellcfg.Conf, workers int) error {
 		return proc.Exit(proc.Config, "%w", err)
 	}
 	defer h.Close()
-	r, err := New(s, h, log, logFile)
+	r, err := New(s, h, log)
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
 	}
@@ -164,7 +164,7 @@ func recoverSpool(s *spool.Spool, log *slog.Logger) error {
 }
 
 // hangups reloads on SIGHUP.
-func (r *Router) hangups(ctx context.Context, logFile *zlog.File) {
+func (r *Router) hangups(ctx context.Context, logFile *zlog.Output) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)

@@ -302,9 +302,6 @@ func (d *decisions) log(r *spool.Recipient, dec *policy.Decision) {
 		attrs = append(attrs, "err", dec.Text)
 	}
 	w.log.Info("routed", append(attrs, "why", why(dec.Why))...)
-	if w.buf.Len() > maxLogged {
-		w.flush()
-	}
 }
 
 // line writes the line about the message.

@@ -18,37 +18,18 @@ import (
 // A worker routes one message at a time and keeps its buffers.
 type worker struct {
 	r       *Router
-	log     *slog.Logger // to buf
-	buf     bytes.Buffer // log lines of the message in work
+	log     *slog.Logger
 	header  []byte
 	scratch []byte
 }
 
 func newWorker(r *Router) *worker {
-	w := &worker{r: r, header: make([]byte, 16<<10), scratch: make([]byte, 0, 16<<10)}
-	w.log = slog.New(slog.NewTextHandler(&w.buf, nil)).With("applet", "router")
-	return w
+	return &worker{r: r, log: r.log, header: make([]byte, 16<<10), scratch: make([]byte, 0, 16<<10)}
 }
 
 // reset forgets buffers that a panic may have left in disorder.
 func (w *worker) reset() {
 	w.header, w.scratch = make([]byte, 16<<10), make([]byte, 0, 16<<10)
-}
-
-// maxLogged is how much of the log of one message is kept before it is written.
-const maxLogged = 256 << 10
-
-// flush writes the lines of a message with one write.
-func (w *worker) flush() {
-	if w.buf.Len() == 0 {
-		return
-	}
-	// A log that cannot be written does not stop the mail.
-	_, _ = w.r.out.Write(w.buf.Bytes())
-	if w.buf.Cap() > 2*maxLogged {
-		w.buf = bytes.Buffer{}
-	}
-	w.buf.Reset()
 }
 
 // A message is a message in work.

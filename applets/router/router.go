@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"runtime/debug"
@@ -22,7 +21,6 @@ type Router struct {
 	spool  *spool.Spool
 	policy *policy.Holder
 	log    *slog.Logger
-	out    io.Writer // where the lines of messages go, many with one write
 	queue  *queue
 	trust  atomic.Pointer[trust]
 	limits limits
@@ -68,9 +66,9 @@ const grace = 3 * time.Second
 // rescan is how often router/ is read for messages that inotify did not tell of.
 const rescan = time.Minute
 
-// New returns a router. Lines about messages go to out.
-func New(s *spool.Spool, h *policy.Holder, log *slog.Logger, out io.Writer) (*Router, error) {
-	r := &Router{spool: s, policy: h, log: log, out: out, queue: newQueue(), limits: defaultLimits, counts: newCounts(), now: time.Now}
+// New returns a router.
+func New(s *spool.Spool, h *policy.Holder, log *slog.Logger) (*Router, error) {
+	r := &Router{spool: s, policy: h, log: log, queue: newQueue(), limits: defaultLimits, counts: newCounts(), now: time.Now}
 	conf := h.Conf()
 	if err := r.limits.read(conf); err != nil {
 		return nil, err
@@ -187,7 +185,6 @@ func (r *Router) work(ctx context.Context) {
 			return
 		}
 		r.settle(j, w.guarded(ctx, j))
-		w.flush()
 	}
 }
 

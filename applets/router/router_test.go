@@ -91,7 +91,7 @@ func (st *site) start() {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { h.Close() })
-	if st.r, err = New(st.spool, h, log, st.log); err != nil {
+	if st.r, err = New(st.spool, h, log); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -111,7 +111,6 @@ func (st *site) route(id spool.ID) error {
 
 func (st *site) routeFrom(j job) error {
 	w := newWorker(st.r)
-	defer w.flush()
 	return w.guarded(context.Background(), j)
 }
 

@@ -28,7 +28,7 @@ const pidFile = "smtpserver.pid"
 type daemon struct {
 	conf    *shellcfg.Conf
 	log     *slog.Logger
-	logFile *zlog.File
+	logFile *zlog.Output
 	srv     *server
 
 	sessions  context.Context // ends after the last session, not with the signal to stop
@@ -50,7 +50,7 @@ func Run(ctx context.Context, conf *shellcfg.Conf, errOut io.Writer) error {
 	} else if pid != 0 {
 		return proc.Exit(proc.TempFail, "%w", &proc.ErrRunning{Path: sp.RunPath(pidFile), Pid: pid})
 	}
-	log, logFile, err := zlog.Open(conf.LogPath("smtpserver"), "smtpserver", errOut)
+	log, logFile, err := conf.OpenLog("smtpserver", errOut)
 	if err != nil {
 		return proc.Exit(proc.CantCreat, "%w", err)
 	}

@@ -30,8 +30,8 @@ func dropRights(conf *shellcfg.Conf, sp *spool.Spool, log *slog.Logger) error {
 	if err := handOver(sp, uid, gid); err != nil {
 		return err
 	}
-	// The log is opened again after a rotation.
-	if err := os.Lchown(conf.LogPath("smtpserver"), uid, gid); err != nil {
+	// The log is opened again after a rotation; there is none if LOG is not a file.
+	if err := os.Lchown(conf.LogPath("smtpserver"), uid, gid); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := syscall.Setgroups([]int{gid}); err != nil {
