@@ -39,12 +39,9 @@ func (j *job) setups(ctx context.Context, targets []target) []setup {
 		su := setup{target: &targets[i]}
 		su.from = c.opt.sources.of(su.target, j.sender())
 		var err error
-		if su.trust, err = c.trustFor(ctx, su.target); err != nil {
+		if su.trust, err = c.trustFor(ctx, su.target, j.wish); err != nil {
 			j.note(unreachable("4.7.5", "%s: %v", su.target.relay, err))
 			continue
-		}
-		if j.d.Control.Attr.RequireTLS && su.trust.mode != tlsDANE && su.trust.mode != tlsFingerprint {
-			su.trust.mode = tlsVerify
 		}
 		if c.opt.credFile != "" {
 			if su.creds, err = readCredentials(c.opt.credFile, su.target, j.sender()); err != nil {
@@ -80,8 +77,7 @@ func (j *job) setups(ctx context.Context, targets []target) []setup {
 	return set
 }
 
-// sender is the sender of the job, for what is chosen by it. Where groups of
-// recipients have senders of their own, that is the first one.
+// sender is the sender of the work, for what is chosen by it: see bySender.
 func (j *job) sender() string {
 	if len(j.work) == 0 {
 		return ""
@@ -165,7 +161,7 @@ func (j *job) converse(ctx context.Context, s *session) *failure {
 			if s.spent(now) && s.sent > 0 {
 				return nil
 			}
-			part := batch{group: b.group, rcpts: slices.Clone(b.rcpts[:min(len(b.rcpts), s.rcptMax())])}
+			part := batch{group: b.group, rcpts: s.fitting(b.rcpts)}
 			fail := s.transact(j, &part)
 			b.drop()
 			if fail != nil {

@@ -74,7 +74,7 @@ func (c *client) checkTarget(ctx context.Context, t *target, w io.Writer) (bool,
 	if _, err := fmt.Fprintf(w, "%s\n", t.relay); err != nil {
 		return false, err
 	}
-	tr, err := c.trustFor(ctx, t)
+	tr, err := c.trustFor(ctx, t, wishNone)
 	if err != nil {
 		_, werr := fmt.Fprintf(w, "  policy  %s\n  result  no mail: %v\n", tr.source, err)
 		return false, werr

@@ -45,6 +45,7 @@ type job struct {
 	work    []batch // what is left; batches without recipients are done
 	end     time.Time
 	begun   bool // there was a transaction
+	wish    tlsWish
 
 	signed signedGroup // the last one
 
@@ -74,11 +75,42 @@ func (c *client) Deliver(ctx context.Context, d *protocol.Delivery) {
 		return
 	}
 	groups := d.Groups()
+	work := make([]batch, len(groups))
 	for i := range groups {
-		j.work = append(j.work, newBatch(&groups[i]))
+		work[i] = newBatch(&groups[i])
 	}
+	for _, same := range c.opt.bySender(work) {
+		j.work, j.fail = same, dsn.Result{}
+		j.deliver(ctx, dests)
+	}
+}
+
+// bySender divides the work where the sender decides who we are: credentials and
+// addresses of our own are those of the sender of each message.
+func (o *options) bySender(work []batch) [][]batch {
+	if len(work) < 2 || o.credFile == "" && !o.sources.needSender() {
+		return [][]batch{work}
+	}
+	var parts [][]batch
+	index := make(map[string]int)
+	for _, b := range work {
+		sender := b.group.Sender.User
+		i, ok := index[sender]
+		if !ok {
+			i = len(parts)
+			index[sender] = i
+			parts = append(parts, nil)
+		}
+		parts[i] = append(parts[i], b)
+	}
+	return parts
+}
+
+// deliver tries the places of the job until its work is done.
+func (j *job) deliver(ctx context.Context, dests []dest) {
+	j.wish = j.tlsWish()
 	for i := range dests {
-		targets, fail := c.opt.route(ctx, &dests[i])
+		targets, fail := j.c.opt.route(ctx, &dests[i])
 		if fail != nil {
 			j.note(*fail)
 			continue

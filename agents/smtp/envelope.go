@@ -144,7 +144,7 @@ func (s *session) mailCommand(p *plan, attr *spool.Attributes) {
 			b = append(append(b, " ENVID="...), attr.EnvID...)
 		}
 	}
-	if attr.RequireTLS {
+	if attr.RequireTLS && s.ext.requireTLS && s.tls != nil {
 		b = append(b, " REQUIRETLS"...)
 	}
 	s.scratch = b
@@ -174,7 +174,7 @@ type plan struct {
 // that cannot be served get their results. A failure is that of this host only.
 func (s *session) plan(j *job, b *batch) (*plan, *dsn.Result) {
 	attr := &j.d.Control.Attr
-	if attr.RequireTLS && !s.requireTLS() {
+	if j.wish == wishRequired && !s.keepsTLS() {
 		res := dsn.Perm("5.7.30", "%s cannot guarantee encryption on the way on (REQUIRETLS)", s.target.relay)
 		return nil, &res
 	}
@@ -209,11 +209,6 @@ func (s *session) plan(j *job, b *batch) (*plan, *dsn.Result) {
 
 func (s *session) noUTF8() dsn.Result {
 	return dsn.Perm("5.6.7", "%s takes no internationalized mail (SMTPUTF8)", s.target.relay) // RFC 6531 §3.5
-}
-
-// requireTLS says that the peer keeps the promise of RFC 8689.
-func (s *session) requireTLS() bool {
-	return s.ext.requireTLS && s.target.trusted && s.proof != ""
 }
 
 func (s *session) planContent(j *job, b *batch, p *plan, headerEight bool) {

@@ -19,6 +19,7 @@ type extensions struct {
 	sizeMax     int64 // 0: no limit known
 	rcptMax     int   // 0: no limit known
 	mailMax     int   // LIMITS MAILMAX: transactions on a connection; 0: no limit known
+	domainMax   int   // LIMITS RCPTDOMAINMAX: domains in a transaction; 0: no limit known
 	auth        []string
 	esmtp       bool // EHLO was understood
 	greetedWith string
@@ -97,6 +98,8 @@ func (e *extensions) limits(words []string) {
 			e.rcptMax = n
 		case "MAILMAX":
 			e.mailMax = n
+		case "RCPTDOMAINMAX":
+			e.domainMax = n
 		}
 	}
 }

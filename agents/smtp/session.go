@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -236,6 +237,24 @@ func (s *session) rcptMax() int {
 		n = min(n, s.ext.rcptMax)
 	}
 	return max(n, 1)
+}
+
+// fitting is the recipients, of those left, that one transaction may have.
+func (s *session) fitting(rcpts []*recipient) []*recipient {
+	n := min(len(rcpts), s.rcptMax())
+	if s.ext.domainMax == 0 {
+		return slices.Clone(rcpts[:n])
+	}
+	var fit []*recipient
+	domains := make(map[string]bool)
+	for _, r := range rcpts {
+		domain := strings.ToLower(r.User[strings.LastIndexByte(r.User, '@')+1:])
+		if len(fit) < n && (domains[domain] || len(domains) < s.ext.domainMax) {
+			domains[domain] = true
+			fit = append(fit, r)
+		}
+	}
+	return fit
 }
 
 // spent says that the session takes no further transaction.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -37,6 +38,11 @@ func (s *sources) set(spec string) error {
 		*s = append(*s, r)
 	}
 	return nil
+}
+
+// needSender tells whether a rule is about senders.
+func (s sources) needSender() bool {
+	return slices.ContainsFunc(s, func(r sourceRule) bool { return strings.Contains(r.pattern, "@") })
 }
 
 // of returns the address for connections to a target with mail of a sender; the

@@ -174,6 +174,23 @@ func TestRecipientLimit(t *testing.T) {
 	}
 }
 
+// A host may bound how many domains a transaction has: RFC 9422 §4.3.
+func TestDomainLimit(t *testing.T) {
+	s := newSink(t, "PIPELINING", "LIMITS RCPTDOMAINMAX=1 RCPTMAX=2 FUTURE=x MAILMAX=")
+	d := start(t, quick)
+	res := d.deliver(simple("a@x.test", "b@y.test", "c@X.test", "d@x.test", "e@z.test"), s.host())
+	if got := outcome(res); strings.Count(got, "ok") != 5 {
+		t.Errorf("got %s", got)
+	}
+	var got []string
+	for _, m := range s.received() {
+		got = append(got, strings.Join(m.rcpts, " "))
+	}
+	if want := "<a@x.test> <c@X.test>|<b@y.test>|<d@x.test>|<e@z.test>"; strings.Join(got, "|") != want {
+		t.Errorf("%v, want %s", got, want)
+	}
+}
+
 func TestGroups(t *testing.T) {
 	s := newSink(t, "PIPELINING", "CHUNKING")
 	d := start(t, quick)

@@ -322,6 +322,7 @@ func (c *client) stsTrust(ctx context.Context, t *target, tr *trust) (found bool
 		return false, fmt.Errorf("the MTA-STS policy of %s does not name %s", t.domain, t.name)
 	}
 	tr.mode = tlsVerify
+	t.trusted = true // the policy came from the domain, and names the host
 	tr.source += ", MTA-STS enforce"
 	return true, nil
 }

@@ -12,6 +12,9 @@ func (s *session) secure(ctx context.Context, su setup) *openFailure {
 	if su.mode == tlsOff || su.mode == tlsMay && (!s.ext.startTLS || s.c.plainOnly.has(su.target.address)) {
 		return nil
 	}
+	if !s.ext.startTLS && su.demand {
+		return su.denied("offers no encryption")
+	}
 	if !s.ext.startTLS {
 		return &openFailure{Result: unreachable("4.7.4", "%s offers no encryption, which is required", s.target.relay)}
 	}
@@ -24,10 +27,17 @@ func (s *session) secure(ctx context.Context, su setup) *openFailure {
 		if su.mode == tlsMay && !r.closing() {
 			return nil
 		}
+		if su.demand && r.permanent() {
+			return su.denied("refuses encryption: " + r.String())
+		}
 		return s.refused(r).soften()
 	}
 	if err := s.handshake(ctx, su); err != nil {
 		s.broken = true
+		var hs *handshakeError
+		if su.demand && errors.As(err, &hs) && hs.untrusted && !errors.Is(err, errInjected) {
+			return su.denied(err.Error())
+		}
 		return &openFailure{unreachable("4.7.5", "%s: %v", s.target.relay, err), err}
 	}
 	s.log.note("encrypted: " + s.tlsFacts())

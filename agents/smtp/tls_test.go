@@ -11,7 +11,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -135,31 +134,6 @@ func TestOldHandshake(t *testing.T) {
 		if m := s.received(); len(m) != 2 || !m[0].tls || !m[1].tls || s.connections() != 3 {
 			t.Errorf("%v: %+v over %d connections", mode, m, s.connections())
 		}
-	}
-}
-
-func TestRequireTLS(t *testing.T) {
-	s := newSink(t, "PIPELINING")
-	cert, roots := newCert(t, "127.0.0.1", time.Now().Add(time.Hour))
-	d := start(t, quick)
-	d.c.roots = roots
-	l := simple("a@x.test")
-	l.attr.RequireTLS = true
-	if got := outcome(d.deliver(l, s.host())); got != "retryat 4.7.4" {
-		t.Errorf("no STARTTLS: %s", got)
-	}
-	s = newSink(t, "PIPELINING")
-	s.cert = cert
-	if got := outcome(d.deliver(l, s.host())); got != "error 5.7.30" {
-		t.Errorf("no REQUIRETLS: %s", got)
-	}
-	s = newSink(t, "REQUIRETLS")
-	s.cert = cert
-	if got := outcome(d.deliver(l, s.host())); got != "ok 2.0.0" {
-		t.Errorf("REQUIRETLS: %s", got)
-	}
-	if m := s.received(); len(m) != 1 || !strings.HasSuffix(m[0].from, " REQUIRETLS") {
-		t.Errorf("received %+v", m)
 	}
 }
 

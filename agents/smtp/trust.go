@@ -25,6 +25,7 @@ type trust struct {
 	tlsa   []resolver.TLSA // usable ones
 	base   string          // the name they belong to: for SNI and certificates
 	prints [][]byte
+	demand bool   // the message may not go without (REQUIRETLS)
 	source string // the rule, and what was found: for people
 }
 
@@ -46,11 +47,28 @@ func (tr *trust) check() string {
 
 // trustFor works out the trust for a target. An error means that the target must
 // not be used now.
-func (c *client) trustFor(ctx context.Context, t *target) (trust, error) {
+func (c *client) trustFor(ctx context.Context, t *target, w tlsWish) (trust, error) {
 	rule, err := c.opt.tls.of(ctx, t)
 	if err != nil {
 		return trust{}, err
 	}
+	switch {
+	case w == wishRequired && rule.mode != tlsVerify && rule.mode != tlsFingerprint:
+		rule.mode = tlsAuto // what the domain publishes may be what makes it possible
+	case w == wishNo && rule.mode.published():
+		rule.mode = tlsMay
+	}
+	tr, err := c.published(ctx, t, rule)
+	if w == wishRequired {
+		if tr.demand = true; tr.mode != tlsDANE && tr.mode != tlsFingerprint {
+			tr.mode = tlsVerify
+		}
+	}
+	return tr, err
+}
+
+// published applies what the destination says of itself.
+func (c *client) published(ctx context.Context, t *target, rule tlsRule) (trust, error) {
 	tr := trust{mode: rule.mode, prints: rule.prints, source: rule.source + " " + rule.mode.String()}
 	if rule.mode == tlsDANE || rule.mode == tlsAuto {
 		found, err := c.dane(ctx, t, &tr)
