@@ -62,6 +62,7 @@ func (s *session) auth(arg string) error {
 			s.sayWrong(errMechanism)
 			return nil
 		}
+		s.authType = strings.ToUpper(name)
 		if c, ok := m.(interface{ Close() }); ok {
 			defer c.Close()
 		}

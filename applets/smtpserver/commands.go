@@ -34,6 +34,7 @@ func (c *config) commands() map[string]shell.Command {
 		"arc_trust":    c.declare(c.arcTrust),
 		"relation":     c.declare(c.relation),
 		"tls_profile":  c.declare(c.tlsProfile),
+		"milter":       c.declare(c.milterDecl),
 
 		"reject":    decide(func(v *verdict, args []string) error { v.refusal = parseReply(5, args); return nil }),
 		"defer":     decide(func(v *verdict, args []string) error { v.refusal = parseReply(4, args); return nil }),

@@ -85,6 +85,7 @@ type config struct {
 	hooks             hooks
 	asks              asks
 	checks            checks
+	milters           []*milterSpec
 
 	auth    authentication
 	senders senders
@@ -149,6 +150,9 @@ func runConfig(ctx context.Context, conf *shellcfg.Conf, log *slog.Logger, file 
 	}
 	c.auth.tokens = prog.HasFunc("smtp_token")
 	if err := c.checkAuth(); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if err := c.checkMilters(); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return c, c.check(file)

@@ -22,6 +22,9 @@ func messageOf(call *shell.Call) (*session, error) {
 	return s, nil
 }
 
+// maxAddedText bounds the text of a field that is added.
+const maxAddedText = 16 << 10
+
 // addHeader NAME TEXT...: a header field for the message.
 func addHeader(call *shell.Call) int {
 	s, ok := call.Host.(*session)
@@ -34,8 +37,7 @@ func addHeader(call *shell.Call) int {
 	if len(s.mail.fields) >= spool.MaxAddedFields/2 {
 		return call.Fail(errors.New("add_header: too many fields"))
 	}
-	const maxText = 16 << 10
-	text := rfc5322.OneLine(strings.Join(call.Args[1:], " "), maxText)
+	text := rfc5322.OneLine(strings.Join(call.Args[1:], " "), maxAddedText)
 	s.mail.fields = append(s.mail.fields, call.Args[0]+": "+text)
 	return 0
 }

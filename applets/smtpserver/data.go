@@ -48,6 +48,10 @@ func (s *session) beginData() *smtp.SMTPError {
 			return e
 		}
 	}
+	if e := s.milterData(); e != nil {
+		s.logRefused("data", "", e)
+		return e
+	}
 	s.mail.begun = time.Now()
 	if s.inspects() {
 		s.mail.held = newHeld(s.srv.spool)
@@ -95,6 +99,7 @@ func (s *session) envelope() *spool.Envelope {
 		Helo:       heloText(s.helo),
 		TLS:        s.tlsText,
 		LoginName:  s.loginName(),
+		Hold:       m.hold,
 	}
 	if len(m.rcpts) == 1 {
 		env.For = m.rcpts[0].Addr
@@ -143,11 +148,11 @@ func (s *session) read(f func(*body) error) error {
 // finish commits the message, if nothing is wrong with it, and replies: once in
 // SMTP, for each recipient in LMTP.
 func (s *session) finish() {
-	e := s.commit()
 	replies := 1
 	if s.role == roleLMTP {
-		replies = len(s.mail.rcpts)
+		replies = len(s.mail.rcpts) // those the client knows; a filter may change them
 	}
+	e := s.commit()
 	for range replies {
 		if e != nil {
 			s.say(e)
@@ -173,6 +178,13 @@ func (s *session) commit() *smtp.SMTPError {
 	if m.held != nil {
 		if e := s.inspect(); e != nil {
 			return e
+		}
+		if m.discard == "" && len(m.rcpts) == 0 {
+			m.discard = "no recipient is left"
+		}
+		if m.discard != "" {
+			s.log.Info("discarded", "spoolid", string(m.id), "client", s.clientText, "from", m.from.String(), "reason", m.discard)
+			return nil
 		}
 		if err := s.store(); err != nil {
 			return s.storageError("store", err)

@@ -76,6 +76,7 @@ func (s *session) end() {
 		}
 	}
 	s.reset()
+	s.closeMilters()
 	if s.shell != nil {
 		s.shell.Close()
 	}

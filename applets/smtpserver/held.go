@@ -3,6 +3,7 @@ package smtpserver
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -74,17 +75,39 @@ func (h *held) reader() io.Reader {
 	return io.NewSectionReader(h.file, 0, h.size)
 }
 
-// header reads the fields of the message.
+// from reads the message from an offset on.
+func (h *held) from(offset int64) io.Reader {
+	if h.file == nil {
+		return bytes.NewReader(h.mem.Bytes()[offset:])
+	}
+	return io.NewSectionReader(h.file, offset, h.size-offset)
+}
+
+// header reads the fields of the message; if there are too many, the first.
 func (h *held) header() (rfc5322.Header, error) {
+	fields, _, err := h.split()
+	if errors.Is(err, rfc5322.ErrTooLarge) {
+		err = nil
+	}
+	return fields, err
+}
+
+// split reads the fields and finds where the body begins. With ErrTooLarge, it does
+// not begin within maxHeldHeader.
+func (h *held) split() (rfc5322.Header, int64, error) {
 	b := h.mem.Bytes()
 	if h.file != nil {
 		b = make([]byte, min(h.size, maxHeldHeader))
 		if _, err := io.ReadFull(h.reader(), b); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
-	fields, _, _ := rfc5322.ParseHeader(b[:min(len(b), maxHeldHeader)]) // too many fields: those that were read
-	return fields, nil
+	b = b[:min(len(b), maxHeldHeader)]
+	fields, offset, err := rfc5322.ParseHeader(b)
+	if err == nil && offset == len(b) && h.size > int64(len(b)) {
+		err = rfc5322.ErrTooLarge
+	}
+	return fields, int64(offset), err
 }
 
 func (h *held) close() {

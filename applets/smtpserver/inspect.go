@@ -64,7 +64,7 @@ func (s *session) stranger() bool { return !s.mayRelay() && s.role != roleLMTP }
 
 // inspects tells whether the message is looked at before it is taken.
 func (s *session) inspects() bool {
-	return s.local == nil && (s.cfg.hooks.message || s.checksAuthors() || s.cfg.checks.any() && s.stranger())
+	return s.local == nil && (s.cfg.hooks.message || s.milting() || s.checksAuthors() || s.cfg.checks.any() && s.stranger())
 }
 
 var (
@@ -96,6 +96,13 @@ func (s *session) inspect() *smtp.SMTPError {
 			s.logRefused("message", "", e)
 			return e
 		}
+	}
+	if e := s.milterMessage(); e != nil {
+		s.logRefused("message", "", e)
+		return e
+	}
+	if m.discard != "" {
+		return nil
 	}
 	if s.cfg.hooks.message {
 		if e := s.hook("smtp_message"); e != nil {

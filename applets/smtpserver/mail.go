@@ -30,6 +30,9 @@ type transaction struct {
 	auth    mailauth.Results
 	vouched string   // the trusted sealer who says that the message passed DMARC
 	fields  []string // header fields to add
+	told    string   // the recipient that milters are told of
+	hold    string   // why the message is to be kept for the administrator
+	discard string   // the filter that wants the message thrown away
 	body    body
 	chunks  bool // BDAT has begun
 	broken  bool // a chunk was refused, and with it the message
@@ -37,6 +40,7 @@ type transaction struct {
 
 // reset forgets the transaction.
 func (s *session) reset() {
+	s.milterReset()
 	s.mail.drop()
 	s.mail = transaction{rcpts: s.mail.rcpts[:0]}
 	if cap(s.mail.rcpts) > keepRcpts {
@@ -139,7 +143,14 @@ func (s *session) beginMail(arg string) *smtp.SMTPError {
 			return e
 		}
 	}
-	return s.askMail(from)
+	if e := s.askMail(from); e != nil {
+		return e
+	}
+	if e := s.milterMail(params); e != nil {
+		s.logRefused("mail", "", e)
+		return e
+	}
+	return nil
 }
 
 func (s *session) askMail(from rfc5322.Address) *smtp.SMTPError {
@@ -271,6 +282,10 @@ func (s *session) settle() {
 		}
 		if !w.ans.ok {
 			s.refuseRcpt(w.rcpt.Addr, w.ans.refusal())
+			continue
+		}
+		if e := s.milterRcpt(&w.rcpt); e != nil {
+			s.refuseRcpt(w.rcpt.Addr, e)
 			continue
 		}
 		s.mail.rcpts = append(s.mail.rcpts, w.rcpt)

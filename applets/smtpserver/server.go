@@ -30,6 +30,8 @@ type server struct {
 	cfg      atomic.Pointer[config]
 	asker    atomic.Pointer[asker]
 	closing  atomic.Bool
+	cut      context.Context // ends when the sessions that are left are cut off
+	cutOff   context.CancelFunc
 	active   atomic.Int32 // sessions
 	accepted atomic.Int64
 	counts   *counts
@@ -45,6 +47,7 @@ type server struct {
 
 func newServer(log *slog.Logger, sp *spool.Spool, cfg *config) *server {
 	srv := &server{log: log, grey: newGreylist(sp), spool: sp, sessions: make(map[*session]netip.Prefix), count: make(map[netip.Prefix]int)}
+	srv.cut, srv.cutOff = context.WithCancel(context.Background())
 	srv.cfg.Store(cfg)
 	srv.counts = newCounts(&srv.active)
 	return srv
@@ -107,7 +110,7 @@ func (srv *server) serve(ctx context.Context, c net.Conn, spec listenSpec) {
 		cfg = srv.cfg.Load() // it has just been replaced
 	}
 	s := &session{
-		srv: srv, cfg: cfg, log: srv.log, ctx: ctx, conn: c, role: spec.role,
+		srv: srv, cfg: cfg, log: srv.log, ctx: ctx, conn: c, role: spec.role, listens: spec,
 		begun: time.Now(),
 	}
 	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
@@ -289,6 +292,7 @@ func (srv *server) commandTimeout(cfg *config) time.Duration {
 // close ends all sessions: those that wait for a command now, the others when
 // their message is in, or when the grace is over. It waits for them.
 func (srv *server) close(grace time.Duration) {
+	defer srv.cutOff()
 	srv.closing.Store(true)
 	srv.eachSession(func(s *session) {
 		// A session that goes idle after this sees closing by itself.
@@ -308,6 +312,7 @@ func (srv *server) close(grace time.Duration) {
 		return
 	case <-t.C:
 	}
+	srv.cutOff()
 	srv.eachSession(func(s *session) {
 		srv.log.Warn("session cut off", "client", s.clientText)
 		s.conn.Close() // its own end sees to the rest

@@ -27,6 +27,7 @@ type session struct {
 	up   [16]byte // the verb in upper case
 
 	role       role
+	listens    listenSpec // of the listener it came by
 	peer       netip.Addr // of the connection
 	client     netip.Addr // the peer, or for whom it speaks
 	clientText string
@@ -41,9 +42,11 @@ type session struct {
 	esmtp    bool
 	greeted  bool
 	authUser string
+	authType string // the mechanism of the last attempt
 
 	mail    transaction
 	waiting []rcptWait // recipients the router has been asked about, in order
+	milters []milterLink
 	shell   *shell.Session
 	verdict verdict
 
@@ -201,8 +204,13 @@ func (s *session) spill() {
 	}
 }
 
-// say replies with an error.
-func (s *session) say(e *smtp.SMTPError) { s.reply(e.Code, e.EnhancedCode, e.Message) }
+// say replies with an error. 421 is the last word: RFC 5321 §3.8.
+func (s *session) say(e *smtp.SMTPError) {
+	s.reply(e.Code, e.EnhancedCode, e.Message)
+	if e.Code == 421 {
+		s.done = true
+	}
+}
 
 // mistake counts an error of the protocol, of which a client may make only some.
 func (s *session) mistake() {
@@ -220,6 +228,11 @@ func (s *session) connect() bool {
 			s.say(e)
 			return false
 		}
+	}
+	if e := s.beginMilters(); e != nil {
+		s.logRefused("connect", "", e)
+		s.say(e)
+		return false
 	}
 	s.greeted = true
 	proto := "ESMTP"

@@ -136,6 +136,12 @@ func (s *session) hello(name string, extended, lmtp bool) {
 			return
 		}
 	}
+	if e := s.milterHelo(); e != nil {
+		s.logRefused("helo", "", e)
+		s.helo = ""
+		s.say(e)
+		return
+	}
 	s.count()
 	if !extended {
 		s.raw("250 " + s.cfg.conf.Hostname + "\r\n")
