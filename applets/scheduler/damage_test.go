@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"zmailer/applets/scheduler/queuesock"
 	"zmailer/spool"
 	"zmailer/spool/disk/disktest"
 	"zmailer/spool/dsn"
@@ -202,4 +203,134 @@ func TestDeadBesideLive(t *testing.T) {
 	if p95[1] > p95[0]+time.Second {
 		t.Errorf("live destinations wait %v beside a dead one, %v without", p95[1], p95[0])
 	}
+}
+
+// TestDamagedInIndex: a control file that is damaged while the scheduler knows its
+// message is set aside by whatever reads it next, and the others go on.
+func TestDamagedInIndex(t *testing.T) {
+	full := func(try) dsn.Result { return dsn.Temp("4.2.2", "mailbox full") }
+	spoil := func(w *world, id spool.ID) {
+		if err := os.WriteFile(w.spool.ControlPath(id), []byte("v\t1\nnonsense\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone := func(t *testing.T, w *world, id spool.ID) {
+		t.Helper()
+		synctest.Wait()
+		for _, name := range []string{string(id), string(id) + ".control", string(id) + ".why"} {
+			if _, err := os.Stat(w.spool.Root + "/" + spool.PostmanDir + "/" + name); err != nil {
+				t.Error(err)
+			}
+		}
+		if !strings.Contains(w.log.String(), `level=ERROR msg="control file is set aside" spoolid=`+string(id)) {
+			t.Error("no alert in the log")
+		}
+		if n := len(w.q.shard(msgID([]byte(id)))); n > 1 || w.q.stats.messages != 1 || w.q.stats.rcpts != 1 {
+			t.Errorf("%d messages with %d recipients in the index, want the good one", w.q.stats.messages, w.q.stats.rcpts)
+		}
+	}
+	for name, read := range map[string]func(t *testing.T, w *world, id spool.ID){
+		"attempt": func(t *testing.T, w *world, id spool.ID) { time.Sleep(2 * time.Minute) },
+		"list": func(t *testing.T, w *world, id spool.ID) {
+			c := &client{q: w.q, ctx: t.Context()}
+			if e, err := c.entry(&seen{id: id, state: []seenRcpts{{rcpts: []int{0}}}}, &queuesock.Selection{}); e != nil || err != nil {
+				t.Errorf("%+v, %v", e, err)
+			}
+		},
+		"report": func(t *testing.T, w *world, id spool.ID) {
+			w.q.post(func() {
+				m := w.q.shard(msgID([]byte(id)))[msgID([]byte(id))]
+				w.q.sendWarning(m)
+			})
+		},
+		"change": func(t *testing.T, w *world, id spool.ID) {
+			w.q.post(func() {
+				m := w.q.shard(msgID([]byte(id)))[msgID([]byte(id))]
+				w.q.removeAll(m, decision{result: func(*spool.Rcpt) dsn.Result { return deleted() }})
+			})
+		},
+		"file removed": func(t *testing.T, w *world, id spool.ID) {
+			if err := os.Rename(w.spool.ControlPath(id), w.spool.Root+"/"+spool.PostmanDir+"/"+string(id)+".control"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Minute)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, testConf, func(t *testing.T, w *world) {
+				w.setAnswer(full)
+				id := w.send(letter{from: "ann@a.test", to: []string{"smtp/b.test/joe", "smtp/c.test/ben", "local//eve"}})
+				good := w.send(letter{from: "ann@a.test", to: []string{"smtp/b.test/joe"}})
+				synctest.Wait()
+				spoil(w, id)
+				read(t, w, id)
+				gone(t, w, id)
+				w.setAnswer(func(try) dsn.Result { return dsn.Success("2.0.0", "ok") })
+				time.Sleep(10 * time.Minute)
+				if !w.gone(good) || w.q.stats.messages != 0 {
+					t.Error("the other message is not delivered")
+				}
+			})
+		})
+	}
+}
+
+// TestDamagedWhileRunning: an agent that is at work ends in peace, and what it did is
+// in the log.
+func TestDamagedWhileRunning(t *testing.T) {
+	inBubble(t, testConf, func(t *testing.T, w *world) {
+		w.setAnswer(func(tr try) dsn.Result {
+			if tr.user == "slow" {
+				time.Sleep(10 * time.Minute)
+			}
+			return dsn.Success("2.0.0", "delivered all the same")
+		})
+		id := w.queue(letter{from: "ann@a.test", to: []string{"smtp/b.test/slow", "parked/c.test/ben"}})
+		w.q.post(func() { w.q.consider(id, false, func() {}) })
+		time.Sleep(time.Minute)
+		if err := os.Truncate(w.spool.ControlPath(id), 30); err != nil {
+			t.Fatal(err)
+		}
+		w.q.post(func() { w.q.suspect(id) })
+		synctest.Wait()
+		if w.q.stats.messages != 1 || w.q.stats.rcpts != 1 {
+			t.Errorf("%d messages, %d recipients", w.q.stats.messages, w.q.stats.rcpts)
+		}
+		time.Sleep(10 * time.Minute)
+		if w.q.stats.messages != 0 || w.q.stats.rcpts != 0 {
+			t.Errorf("%d messages, %d recipients at the end", w.q.stats.messages, w.q.stats.rcpts)
+		}
+		if !strings.Contains(w.log.String(), "delivered all the same") {
+			t.Error("the delivery is not in the log")
+		}
+	})
+}
+
+// TestUnfinishedControl: one that the router never finishes is looked at again before
+// the next scan.
+func TestUnfinishedControl(t *testing.T) {
+	inBubble(t, testConf, func(t *testing.T, w *world) {
+		id := w.queue(letter{from: "ann@a.test", to: []string{"smtp/b.test/joe"}})
+		st, err := os.Stat(w.spool.ControlPath(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(w.spool.ControlPath(id), st.Size()-4); err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now() // the clock of the files is not that of the test
+		if err := os.Chtimes(w.spool.ControlPath(id), now, now); err != nil {
+			t.Fatal(err)
+		}
+		w.q.post(func() { w.q.consider(id, true, func() {}) })
+		time.Sleep(abandonAge - time.Minute)
+		if !w.gone(id) {
+			time.Sleep(2 * time.Minute)
+		} else {
+			t.Error("set aside while the router may be at it")
+		}
+		if !w.gone(id) {
+			t.Error("not set aside")
+		}
+	})
 }

@@ -74,31 +74,43 @@ func (d *day) tried(user, want string) {
 func (d *day) reported(w *world, want ...string) {
 	d.t.Helper()
 	var got []string
-	entries, err := os.ReadDir(w.spool.Root + "/" + spool.RouterDir)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	for _, e := range entries {
-		b, err := os.ReadFile(w.spool.Root + "/" + spool.RouterDir + "/" + e.Name())
+	for line := range strings.Lines(w.log.String()) {
+		if !strings.Contains(line, " msg=report ") {
+			continue
+		}
+		f := make(map[string]string)
+		for word := range strings.FieldsSeq(line) {
+			key, v, _ := strings.Cut(word, "=")
+			f[key] = v
+		}
+		at, err := time.Parse(time.RFC3339, f["time"])
 		if err != nil {
 			d.t.Fatal(err)
 		}
-		line := clock(d.start, spool.ID(e.Name()).Time().Truncate(time.Second))
-		for l := range strings.Lines(string(b)) {
-			l = strings.TrimSpace(l)
-			for _, field := range []string{"to ", "Action: ", "Final-Recipient: rfc822; "} {
-				if v, ok := strings.CutPrefix(l, field); ok {
-					line += " " + v
-				}
-			}
+		b, err := os.ReadFile(w.spool.Path(spool.RouterDir, spool.ID(f["msgid"])))
+		if err != nil {
+			d.t.Fatal(err)
 		}
-		got = append(got, line)
+		got = append(got, clock(d.start, at)+" "+reportLine(string(b)))
 	}
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		d.t.Errorf("reports\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+}
+
+// reportLine is addressee, recipients and actions of a report.
+func reportLine(text string) string {
+	var words []string
+	for l := range strings.Lines(text) {
+		for _, field := range []string{"to ", "Action: ", "Final-Recipient: rfc822; "} {
+			if v, ok := strings.CutPrefix(strings.TrimSpace(l), field); ok {
+				words = append(words, v)
+			}
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // TestDayOfFailures: the retry table, the back-off of a destination, the delay

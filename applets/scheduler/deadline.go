@@ -12,6 +12,9 @@ import (
 
 // setDue computes when the message needs attention next.
 func (q *Queue) setDue(m *message) {
+	if m.is(msgDamaged) {
+		return
+	}
 	due := never
 	if m.is(msgOwes) {
 		due = m.reportAt

@@ -227,8 +227,12 @@ func (c *client) list(sel *queuesock.Selection) error {
 // entry reads the control file of a message and makes the entry of its recipients
 // that are selected; nil if there are none, or if the message is gone meanwhile.
 func (c *client) entry(s *seen, sel *queuesock.Selection) (*queuesock.Entry, error) {
-	ctl, err := readControl(c.q.spool.ControlPath(s.id))
+	ctl, err := c.q.control(s.id, readControl)
 	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if c.q.isDamage(s.id, err) {
+		c.q.post(func() { c.q.suspect(s.id) })
 		return nil, nil
 	}
 	if err != nil {

@@ -45,6 +45,10 @@ func (q *Queue) consider(id spool.ID, scanned bool, done func()) {
 			case again && l.incomplete:
 				q.consider(id, scanned, done)
 				return
+			case scanned && l.incomplete:
+				// The router tells when it has finished the file. If it does not, it is
+				// looked at when it is known to be damaged, not at the next scan.
+				q.after(abandonAge+time.Second, func() { q.consider(id, true, func() {}) })
 			}
 			done()
 		}

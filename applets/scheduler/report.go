@@ -58,7 +58,10 @@ func (q *Queue) work(m *message, what string, make func(*reporter, *spool.Contro
 	m.flags |= msgWorking
 	id, r := m.id.spool(), q.reporter
 	q.atDisk(id, func() func() {
-		c, err := spool.ReadControl(q.spool.ControlPath(id))
+		c, err := q.control(id, spool.ReadControl)
+		if q.isDamage(id, err) {
+			return func() { q.damaged(m, err) }
+		}
 		var events []byte
 		if err == nil {
 			events, err = make(&r, c)
@@ -88,6 +91,9 @@ func (q *Queue) noteReports(m *message, events []byte, then func()) (done func()
 	err := q.spool.AppendEvents(id, events)
 	if err == nil {
 		return then
+	}
+	if q.isDamage(id, err) {
+		return func() { q.damaged(m, err) }
 	}
 	q.log.Error("control file cannot be written: trying again", "spoolid", id, "err", err)
 	return func() {

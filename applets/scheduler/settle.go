@@ -147,6 +147,11 @@ func (s *settlement) add(n int, res dsn.Result, next sec) {
 // settle sends a settlement to the disk.
 func (q *Queue) settle(s *settlement) {
 	m := s.m
+	if m.is(msgDamaged) {
+		s.writeLog() // there is no control file that could know of it
+		q.dropDamaged(s.v)
+		return
+	}
 	for i := range s.outcomes {
 		switch s.outcomes[i].result.Action {
 		case dsn.Failed:
@@ -182,7 +187,17 @@ const diskRetry = 15 * time.Second
 
 // run does the disk's part.
 func (s *settlement) run() (done func()) {
-	if err := s.write(); err != nil {
+	err := s.write()
+	if s.q.isDamage(s.id, err) {
+		if !s.logged {
+			s.writeLog()
+		}
+		return func() {
+			s.q.damaged(s.m, err)
+			s.q.dropDamaged(s.v)
+		}
+	}
+	if err != nil {
 		// The recipients stay in state settling: nobody delivers them again while
 		// this is tried again.
 		s.q.log.Error("control file cannot be written: trying again", "spoolid", s.id, "err", err)
@@ -222,7 +237,7 @@ func (s *settlement) write() error {
 
 // consult reads the control file for what is not in memory.
 func (s *settlement) consult() error {
-	c, err := spool.ReadControl(s.q.spool.ControlPath(s.id))
+	c, err := s.q.control(s.id, spool.ReadControl)
 	if err != nil {
 		return err
 	}
@@ -297,6 +312,10 @@ func (q *Queue) logDone(id spool.ID, arrival sec, at time.Time) {
 func (q *Queue) settled(s *settlement) {
 	m, v := s.m, s.v
 	th := v.th
+	if m.is(msgDamaged) {
+		q.dropDamaged(v)
+		return
+	}
 	if s.revoked {
 		m.flags &^= msgWorking
 	}
@@ -350,7 +369,7 @@ func (q *Queue) dropVertex(v *vertex) {
 
 // complete moves on a message without pending recipients: reports, then removal.
 func (q *Queue) complete(m *message) {
-	if m.is(msgWorking) || q.stopping {
+	if m.is(msgWorking|msgDamaged) || q.stopping {
 		return // who works on it comes back here; or the next scheduler does
 	}
 	if m.is(msgOwes) {
