@@ -152,10 +152,16 @@ func stockInstance(dir string) error {
 		"lists/mylist": "joe\nzoe@far.example\n",
 		"lists/empty":  "# nobody\n",
 		"included":     "# a comment\njoe\nxavier@far.example\n",
+		"itself":       "joe, :include:" + dir + "/itself\n",
+		"anybodys":     "joe, |/bin/prog, /tmp/file, :include:" + dir + "/included\n",
+		"nothing":      "# nobody\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			return err
 		}
+	}
+	if err := os.Chmod(filepath.Join(dir, "anybodys"), 0o666); err != nil {
+		return err
 	}
 	return os.Chmod(dir, 0o755)
 }

@@ -106,6 +106,21 @@ func routeMessage(p *policy.Policy, m *policy.Message, addrs ...string) []string
 	return out
 }
 
+// routePrivileges routes an address and tells the uid of each delivery.
+func routePrivileges(p *policy.Policy, addr string) (out []string) {
+	s := p.Session(context.Background(), &policy.Message{})
+	defer s.Close()
+	s.Route(policy.Recipient{Addr: addr}, func(d *policy.Decision) bool {
+		if d.Action == policy.Deliver {
+			out = append(out, fmt.Sprintf("%s as %d", text(d), d.Privilege))
+		} else {
+			out = append(out, text(d))
+		}
+		return true
+	})
+	return out
+}
+
 // stockFiles are the tables that most tests use. The users have the uid of the
 // test, so that their files can be his.
 func stockFiles() map[string]string {
