@@ -55,7 +55,7 @@ type setup struct {
 func (c *client) open(ctx context.Context, su *setup, end time.Time) (*session, *dsn.Result) {
 	s, fail := c.connect(ctx, su, end)
 	var hs *handshakeError
-	if fail != nil && errors.As(fail.cause, &hs) && !hs.untrusted && !c.classic.has(su.target.address) {
+	if fail != nil && errors.As(fail.cause, &hs) && !hs.final && !c.classic.has(su.target.address) {
 		// Some hosts, and what stands before them, fail at the size of a greeting
 		// with the key exchange of today.
 		c.classic.add(su.target.address)
@@ -311,8 +311,8 @@ var errInjected = errors.New("data in the clear after the reply to STARTTLS")
 
 // A handshakeError is a failed TLS handshake, or one that was tampered with.
 type handshakeError struct {
-	err       error
-	untrusted bool // the certificate, or what came in the clear, is the cause
+	err   error
+	final bool // another handshake would be no better: the certificate, or the host before it, is the cause
 }
 
 func (e *handshakeError) Error() string { return fmt.Sprintf("TLS handshake: %s", reason(e.err)) }

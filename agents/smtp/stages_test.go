@@ -11,25 +11,62 @@ import (
 	"zmailer/spool/dsn"
 )
 
+// Replies of the kinds that every stage must bear.
+var (
+	longLine  = "220 " + strings.Repeat("x", 5000)
+	manyLines = strings.Repeat("220-x\r\n", 200) + "220 x"
+)
+
+// kindOf says what kind of answer a row has: the classes 2 to 5 of replies, or
+// what is none.
+func kindOf(answer string) string {
+	switch {
+	case answer[0] == '!':
+		return answer
+	case answer == longLine, answer == manyLines:
+		return "huge"
+	case answer[0] < '2' || answer[0] > '5':
+		return "garbage"
+	}
+	return answer[:1] + "xx"
+}
+
+// broken tells the kinds after which nobody knows where the conversation is.
+func broken(answer string) bool {
+	k := kindOf(answer)
+	return k[0] == '!' || k == "huge" || k == "garbage"
+}
+
 // stageRows is what becomes of recipients a and b of one message when the only
-// host answers a stage in this way. "b" stands for the second RCPT alone.
+// host answers a stage in this way. "b" stands for the second RCPT alone, HELO for
+// that of a host that does not know EHLO.
 var stageRows = []struct {
 	stage, answer, want string
 }{
 	{"banner", "421 4.3.2 busy", "retryat 4.3.2, retryat 4.3.2"},
+	{"banner", "450 4.7.1 later", "retryat 4.7.1, retryat 4.7.1"},
 	{"banner", "554 5.7.1 go away", "error 5.7.1, error 5.7.1"},
 	{"banner", "250 what", "retryat 4.5.0, retryat 4.5.0"},
 	{"banner", "!close", "retryat 4.4.2, retryat 4.4.2"},
 	{"banner", "!stall", "retryat 4.4.2, retryat 4.4.2"},
 	{"banner", "HTTP/1.1 400 Bad Request", "retryat 4.5.0, retryat 4.5.0"},
-	{"banner", "220 " + strings.Repeat("x", 5000), "retryat 4.5.0, retryat 4.5.0"},
-	{"banner", strings.Repeat("220-x\r\n", 200) + "220 x", "retryat 4.5.0, retryat 4.5.0"},
+	{"banner", longLine, "retryat 4.5.0, retryat 4.5.0"},
+	{"banner", manyLines, "retryat 4.5.0, retryat 4.5.0"},
 	{"EHLO", "421 4.3.2 busy", "retryat 4.3.2, retryat 4.3.2"},
 	{"EHLO", "451 later", "retryat 4.0.0, retryat 4.0.0"},
 	{"EHLO", "502 5.5.1 unknown", "ok 2.0.0, ok 2.0.0"}, // by HELO
 	{"EHLO", "!close", "retryat 4.4.2, retryat 4.4.2"},
 	{"EHLO", "!stall", "retryat 4.4.2, retryat 4.4.2"},
 	{"EHLO", "garbage", "retryat 4.5.0, retryat 4.5.0"},
+	{"EHLO", longLine, "retryat 4.5.0, retryat 4.5.0"},
+	{"EHLO", manyLines, "retryat 4.5.0, retryat 4.5.0"},
+	{"HELO", "421 4.3.2 busy", "retryat 4.3.2, retryat 4.3.2"},
+	{"HELO", "450 4.7.1 later", "retryat 4.7.1, retryat 4.7.1"},
+	{"HELO", "550 5.7.1 not you", "error 5.7.1, error 5.7.1"},
+	{"HELO", "!close", "retryat 4.4.2, retryat 4.4.2"},
+	{"HELO", "!stall", "retryat 4.4.2, retryat 4.4.2"},
+	{"HELO", "garbage", "retryat 4.5.0, retryat 4.5.0"},
+	{"HELO", longLine, "retryat 4.5.0, retryat 4.5.0"},
 	{"MAIL", "451 4.7.1 greylisted", "deferred 4.7.1, deferred 4.7.1"},
 	{"MAIL", "421 4.3.2 closing", "retryat 4.3.2, retryat 4.3.2"},
 	{"MAIL", "550 5.1.8 bad sender", "error 5.1.8, error 5.1.8"},
@@ -38,6 +75,8 @@ var stageRows = []struct {
 	{"MAIL", "!close", "retryat 4.4.2, retryat 4.4.2"},
 	{"MAIL", "!stall", "retryat 4.4.2, retryat 4.4.2"},
 	{"MAIL", "garbage", "retryat 4.5.0, retryat 4.5.0"},
+	{"MAIL", longLine, "retryat 4.5.0, retryat 4.5.0"},
+	{"MAIL", manyLines, "retryat 4.5.0, retryat 4.5.0"},
 	{"b", "550 5.1.1 no such user", "ok 2.0.0, error 5.1.1"},
 	{"b", "550-5.1.1 no such\r\n550 5.1.1 user", "ok 2.0.0, error 5.1.1"},
 	{"b", "450 4.2.1 busy", "ok 2.0.0, deferred 4.2.1"},
@@ -46,9 +85,17 @@ var stageRows = []struct {
 	{"b", "354 what", "ok 2.0.0, deferred 4.5.0"},
 	{"b", "421 4.3.2 closing", "retryat 4.3.2, retryat 4.3.2"},
 	{"b", "!close", "retryat 4.4.2, retryat 4.4.2"},
+	{"b", "!stall", "retryat 4.4.2, retryat 4.4.2"},
+	{"b", "garbage", "retryat 4.5.0, retryat 4.5.0"},
+	{"b", longLine, "retryat 4.5.0, retryat 4.5.0"},
+	{"b", manyLines, "retryat 4.5.0, retryat 4.5.0"},
 	{"RCPT", "550 5.1.1 no such user", "error 5.1.1, error 5.1.1"},
+	{"RCPT", "450 4.2.1 busy", "deferred 4.2.1, deferred 4.2.1"},
 	{"RCPT", "452 4.5.3 too many", "deferred 4.5.3, deferred 4.5.3"},
+	{"RCPT", "!close", "retryat 4.4.2, retryat 4.4.2"},
 	{"RCPT", "!stall", "retryat 4.4.2, retryat 4.4.2"},
+	{"RCPT", "garbage", "retryat 4.5.0, retryat 4.5.0"},
+	{"RCPT", longLine, "retryat 4.5.0, retryat 4.5.0"},
 	{"DATA", "451 4.3.0 no", "deferred 4.3.0, deferred 4.3.0"},
 	{"DATA", "554 5.7.0 no", "error 5.7.0, error 5.7.0"},
 	{"DATA", "250 ok", "deferred 4.5.0, deferred 4.5.0"},
@@ -56,6 +103,8 @@ var stageRows = []struct {
 	{"DATA", "!close", "retryat 4.4.2, retryat 4.4.2"},
 	{"DATA", "!stall", "retryat 4.4.2, retryat 4.4.2"},
 	{"DATA", "garbage", "retryat 4.5.0, retryat 4.5.0"},
+	{"DATA", longLine, "retryat 4.5.0, retryat 4.5.0"},
+	{"DATA", manyLines, "retryat 4.5.0, retryat 4.5.0"},
 	{"DOT", "451 4.3.0 later", "deferred 4.3.0, deferred 4.3.0"},
 	{"DOT", "554 5.6.0 spam", "error 5.6.0, error 5.6.0"},
 	{"DOT", "354 what", "deferred 4.5.0, deferred 4.5.0"},
@@ -63,13 +112,35 @@ var stageRows = []struct {
 	{"DOT", "!close", "deferred 4.4.2, deferred 4.4.2"},
 	{"DOT", "!stall", "deferred 4.4.2, deferred 4.4.2"},
 	{"DOT", "garbage", "deferred 4.4.2, deferred 4.4.2"},
+	{"DOT", longLine, "deferred 4.4.2, deferred 4.4.2"},
+	{"DOT", manyLines, "deferred 4.4.2, deferred 4.4.2"},
 	{"QUIT", "!stall", "ok 2.0.0, ok 2.0.0"},
+	{"QUIT", "!close", "ok 2.0.0, ok 2.0.0"},
+	{"QUIT", "500 5.5.1 what", "ok 2.0.0, ok 2.0.0"},
+	{"QUIT", longLine, "ok 2.0.0, ok 2.0.0"},
+}
+
+// Every stage has a row for every kind of answer.
+func TestStageRows(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, row := range stageRows {
+		seen[row.stage+" "+kindOf(row.answer)] = true
+	}
+	for _, stage := range []string{"banner", "EHLO", "HELO", "MAIL", "b", "RCPT", "DATA", "DOT"} {
+		for _, kind := range []string{"4xx", "5xx", "!close", "!stall", "garbage", "huge"} {
+			if !seen[stage+" "+kind] {
+				t.Errorf("no row for %s at %s", kind, stage)
+			}
+		}
+	}
 }
 
 // script makes a sink answer a stage of stageRows always in the same way.
 func stageScript(stage, answer string) func(*sinkConn, string, string) string {
 	return func(_ *sinkConn, at, arg string) string {
 		switch {
+		case at == "EHLO" && stage == "HELO":
+			return "502 5.5.1 unknown"
 		case at == stage, stage == "b" && at == "RCPT" && strings.Contains(arg, "b@"),
 			stage == "DOT" && at == "BDAT", stage == "DATA" && at == "BDAT":
 			return answer
@@ -84,7 +155,7 @@ func TestStages(t *testing.T) {
 			if row.stage == "DATA" && len(ext) == 2 {
 				continue // there is no DATA
 			}
-			t.Run(fmt.Sprintf("%s/%s/%.20s", strings.Join(ext, "+"), row.stage, row.answer), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s/%s/%.20s", strings.Join(ext, "+"), row.stage, kindOf(row.answer)+" "+row.answer), func(t *testing.T) {
 				t.Parallel()
 				s := newSink(t, ext...)
 				s.script = stageScript(row.stage, row.answer)
@@ -96,11 +167,8 @@ func TestStages(t *testing.T) {
 				})
 				res := d.deliver(simple("a@x.test", "b@x.test"), s.host())
 				want := row.want
-				if len(ext) == 2 && row.stage == "b" && (row.answer == "!close") {
+				if len(ext) == 2 && strings.Contains("MAIL RCPT b", row.stage) && broken(row.answer) {
 					want = "deferred 4.4.2, deferred 4.4.2" // the content was in the flight
-				}
-				if len(ext) == 2 && strings.Contains("MAIL RCPT", row.stage) && (row.answer[0] == '!' || row.answer == "garbage") {
-					want = "deferred 4.4.2, deferred 4.4.2"
 				}
 				if got := outcome(res); got != want {
 					t.Errorf("got %s, want %s: %+v", got, want, res)

@@ -21,7 +21,9 @@ func (s *session) secure(ctx context.Context, su setup) *openFailure {
 	s.phase(s.c.opt.timeouts.command)
 	r, err := s.ask("STARTTLS")
 	if err != nil {
-		return s.lost("STARTTLS", err)
+		fail := s.lost("STARTTLS", err)
+		fail.cause = &handshakeError{err, true}
+		return fail
 	}
 	if r.code != 220 {
 		if su.mode == tlsMay && !r.closing() {
@@ -35,7 +37,7 @@ func (s *session) secure(ctx context.Context, su setup) *openFailure {
 	if err := s.handshake(ctx, su); err != nil {
 		s.broken = true
 		var hs *handshakeError
-		if su.demand && errors.As(err, &hs) && hs.untrusted && !errors.Is(err, errInjected) {
+		if su.demand && errors.As(err, &hs) && untrustedCert(hs.err) {
 			return su.denied(err.Error())
 		}
 		return &openFailure{unreachable("4.7.5", "%s: %v", s.target.relay, err), err}
@@ -54,9 +56,7 @@ func (s *session) handshake(ctx context.Context, su setup) error {
 	// The deadline of the phase bounds the handshake, and ctx ends it through
 	// interrupt.
 	if err := tc.HandshakeContext(context.WithoutCancel(ctx)); err != nil {
-		var cert *tls.CertificateVerificationError
-		var trust *untrustedError
-		return &handshakeError{err, errors.As(err, &cert) || errors.As(err, &trust)}
+		return &handshakeError{err, untrustedCert(err)}
 	}
 	s.swap(tc)
 	state := tc.ConnectionState()
@@ -68,6 +68,13 @@ func (s *session) handshake(ctx context.Context, su setup) error {
 		s.proof = su.mode.String()
 	}
 	return nil
+}
+
+// untrustedCert tells whether the certificate is why a handshake failed.
+func untrustedCert(err error) bool {
+	var cert *tls.CertificateVerificationError
+	var trust *untrustedError
+	return errors.As(err, &cert) || errors.As(err, &trust)
 }
 
 // tlsConfig is the configuration for a target and the trust it needs.
