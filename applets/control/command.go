@@ -50,7 +50,7 @@ the instance by its zmailer.conf.`,
 	add("restart [DAEMON...]", "Stop and start the daemons", (*instance).restart)
 	add("run [DAEMON...]", "Supervise the daemons in the foreground, for service managers and containers", (*instance).run)
 	add("reload", "Check and test the configuration, then have the daemons take it and reopen their logs", (*instance).reload).Args = cobra.NoArgs
-	add("logsync", "Have the daemons reopen their logs", (*instance).hangup).Args = cobra.NoArgs
+	add("logsync", "Have the daemons reopen their logs", (*instance).logsync).Args = cobra.NoArgs
 	add("freeze", "Keep the mailer from being started", (*instance).freeze).Args = cobra.NoArgs
 	add("thaw", "Undo freeze", (*instance).thaw, "unfreeze").Args = cobra.NoArgs
 	add("resubmit", "Have the router try all deferred messages now", (*instance).resubmit).Args = cobra.NoArgs
@@ -255,14 +255,19 @@ func (in *instance) reload(cmd *cobra.Command, args []string) error {
 
 // hangup signals all daemons: they reopen their logs and read their configuration,
 // each keeping the old one if the new one is wrong.
-func (in *instance) hangup(*cobra.Command, []string) error {
+func (in *instance) hangup(*cobra.Command, []string) error { return in.signal(syscall.SIGHUP) }
+
+// logsync is for after a rotation.
+func (in *instance) logsync(*cobra.Command, []string) error { return in.signal(syscall.SIGUSR1) }
+
+func (in *instance) signal(sig syscall.Signal) error {
 	n := 0
 	for _, name := range append([]string{"zmailer"}, daemons...) {
 		pid := in.pid(name)
 		if pid <= 0 {
 			continue
 		}
-		if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
+		if err := syscall.Kill(pid, sig); err != nil {
 			return proc.Exit(proc.NoPerm, "%s: signal process %d: %w", name, pid, err)
 		}
 		n++

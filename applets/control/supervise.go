@@ -51,9 +51,10 @@ type daemonStatus struct {
 
 // A keeper keeps one daemon running.
 type keeper struct {
-	name string
-	in   *instance
-	log  *slog.Logger
+	name    string
+	in      *instance
+	log     *slog.Logger
+	sockets *sockets // for the daemon; nil: none
 
 	mu     sync.Mutex
 	status daemonStatus
@@ -184,6 +185,11 @@ func (k *keeper) runOnce(ctx context.Context) error {
 	cmd.Args = []string{k.name}
 	cmd.Dir = k.in.spool.Root
 	cmd.Env = append(os.Environ(), "ZCONFIG="+k.in.conf.File)
+	if k.sockets != nil {
+		cmd.Env = append(cmd.Env, k.sockets.environ()...)
+		cmd.ExtraFiles = k.sockets.files
+	}
+	cmd.Stdout = os.Stdout // the log, with LOG=stdout
 	cmd.Stderr = &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = time.Second

@@ -44,9 +44,14 @@ func supervise(ctx context.Context, in *instance, names []string) error {
 	}
 	defer file.Close()
 	s := &supervisor{in: in, log: log, keepers: make(map[string]*keeper), notify: takeNotifier()}
+	given, err := takeSockets()
+	if err != nil {
+		return proc.Exit(proc.OSErr, "%w", err)
+	}
 	for _, name := range daemons {
 		s.keepers[name] = &keeper{name: name, in: in, log: log, status: daemonStatus{Name: name, State: stopped}}
 	}
+	s.keepers["smtpserver"].sockets = given
 	l, err := listen(in.spool.RunPath("zmailer.sock"))
 	if err != nil {
 		return proc.Exit(proc.OSErr, "%w", err)

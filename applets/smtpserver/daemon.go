@@ -210,19 +210,32 @@ func (d *daemon) bindAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, l := range given {
-		spec := adopt(l, cfg.listens)
+	for i, g := range given {
+		spec := adopt(g, g.name, cfg.listens)
 		if spec.tls && cfg.tls == nil {
-			err = errors.Join(err, fmt.Errorf("inherited socket %s: no certificate (tls CERT KEY)", l.Addr()))
+			err = errors.Join(err, fmt.Errorf("inherited socket %s: no certificate (tls CERT KEY)", g.Addr()))
 		}
-		d.listeners[spec.key()] = newListener(l, spec)
+		l := newListener(g.Listener, spec)
+		l.given = g.name
+		// Two of them can be for the same line, such as IPv4 and IPv6.
+		d.listeners[fmt.Sprint("given ", i)] = l
 	}
+	covered := d.covered()
 	for _, spec := range cfg.listens {
-		if d.listeners[spec.key()] == nil {
+		if !covered[spec.key()] {
 			err = errors.Join(err, d.bind(ctx, spec))
 		}
 	}
 	return err
+}
+
+// covered are the listen lines that have a socket.
+func (d *daemon) covered() map[string]bool {
+	keys := make(map[string]bool)
+	for _, l := range d.listeners {
+		keys[l.spec.Load().key()] = true
+	}
+	return keys
 }
 
 func (d *daemon) bind(ctx context.Context, spec listenSpec) error {
@@ -236,11 +249,20 @@ func (d *daemon) bind(ctx context.Context, spec listenSpec) error {
 // rebind follows a changed list of addresses. A socket whose address is still
 // there stays open, so that no client is refused; inherited ones stay always.
 func (d *daemon) rebind(ctx context.Context) {
+	cfg := d.srv.cfg.Load()
 	want := make(map[string]listenSpec)
-	for _, spec := range d.srv.cfg.Load().listens {
+	for _, spec := range cfg.listens {
 		want[spec.key()] = spec
 	}
 	for key, l := range d.listeners {
+		if l.given != "" {
+			if spec := adopt(l, l.given, cfg.listens); !spec.tls || cfg.tls != nil {
+				l.spec.Store(&spec)
+			} else {
+				d.log.Error("inherited socket stays as it was: no certificate (tls CERT KEY)", "host", l.Addr().String())
+			}
+			continue
+		}
 		if spec, ok := want[key]; ok {
 			l.spec.Store(&spec)
 		} else if err := l.Close(); err != nil {
@@ -249,8 +271,9 @@ func (d *daemon) rebind(ctx context.Context) {
 			delete(d.listeners, key)
 		}
 	}
+	covered := d.covered()
 	for key, spec := range want {
-		if d.listeners[key] != nil {
+		if covered[key] {
 			continue
 		}
 		if err := d.bind(ctx, spec); err != nil {

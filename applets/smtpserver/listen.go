@@ -85,6 +85,7 @@ type listener struct {
 	net.Listener
 	spec   atomic.Pointer[listenSpec]
 	closed atomic.Bool
+	given  string // the name of an inherited socket; "": it is our own
 }
 
 func newListener(l net.Listener, spec listenSpec) *listener {
@@ -138,12 +139,20 @@ func (l listenSpec) openUnix(ctx context.Context) (*listener, error) {
 // firstInherited is the first descriptor of sd_listen_fds(3).
 const firstInherited = 3
 
-// inherited takes the sockets that systemd has opened, if it has.
-func inherited() ([]net.Listener, error) {
+// A givenSocket is one that the service manager has opened.
+type givenSocket struct {
+	net.Listener
+	name string // FileDescriptorName of the socket unit
+}
+
+// inherited takes the sockets that the service manager has opened, for this process
+// or for the supervisor that started it and passes them on.
+func inherited() ([]givenSocket, error) {
 	pid, n := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS")
-	if pid != strconv.Itoa(os.Getpid()) || n == "" {
+	if pid != strconv.Itoa(os.Getpid()) && pid != strconv.Itoa(os.Getppid()) || n == "" {
 		return nil, nil
 	}
+	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
 	// Children must not take them for theirs.
 	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
 		if err := os.Unsetenv(name); err != nil {
@@ -154,7 +163,7 @@ func inherited() ([]net.Listener, error) {
 	if err != nil || count < 0 || count > 100 {
 		return nil, fmt.Errorf("LISTEN_FDS=%s: not a number of sockets", n)
 	}
-	var list []net.Listener
+	var list []givenSocket
 	for fd := firstInherited; fd < firstInherited+count; fd++ {
 		f := os.NewFile(uintptr(fd), "LISTEN_FD_"+strconv.Itoa(fd))
 		l, err := net.FileListener(f)
@@ -162,14 +171,19 @@ func inherited() ([]net.Listener, error) {
 		if err != nil {
 			return nil, fmt.Errorf("inherited descriptor %d: %w", fd, err)
 		}
-		list = append(list, l)
+		g := givenSocket{Listener: l, name: "unknown"}
+		if i := fd - firstInherited; i < len(names) && names[i] != "" {
+			g.name = names[i]
+		}
+		list = append(list, g)
 	}
 	return list, nil
 }
 
 // adopt says what an inherited socket is for: the listen line with its address
-// or, when none has it, with its port, or what the port says.
-func adopt(l net.Listener, specs []listenSpec) listenSpec {
+// or, when none has it, with its port; or what its name says (smtp, submission,
+// submissions, lmtp), or its port.
+func adopt(l net.Listener, name string, specs []listenSpec) listenSpec {
 	network, addr := l.Addr().Network(), l.Addr().String()
 	_, port, err := net.SplitHostPort(addr)
 	for _, s := range specs {
@@ -179,10 +193,13 @@ func adopt(l net.Listener, specs []listenSpec) listenSpec {
 	}
 	spec := listenSpec{network: network, addr: addr, role: roleMX}
 	switch {
-	case port == "587":
+	case name == "smtp":
+	case name == "submission", name != "submissions" && port == "587":
 		spec.role = roleSubmission
-	case port == "465":
+	case name == "submissions", port == "465":
 		spec.role, spec.tls = roleSubmission, true
+	case name == "lmtp":
+		spec.role = roleLMTP
 	}
 	return spec
 }

@@ -49,8 +49,14 @@ func TestAdopt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := adopt(atAddr{addr: a}, specs); got != want {
+		if got := adopt(atAddr{addr: a}, "", specs); got != want {
 			t.Errorf("%s: %+v, want %+v", addr, got, want)
+		}
+	}
+	for name, want := range map[string]string{"smtp": "mx false", "submission": "submission false", "submissions": "submission true", "lmtp": "lmtp false"} {
+		l := adopt(atAddr{addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1025}}, name, specs)
+		if got := fmt.Sprintf("%s %v", l.role, l.tls); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
 }

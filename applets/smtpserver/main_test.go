@@ -37,7 +37,7 @@ func showInherited() {
 	os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
 	list, err := inherited()
 	for _, l := range list {
-		fmt.Println(adopt(l, []listenSpec{{network: "tcp4", addr: l.Addr().String(), role: roleSubmission}}))
+		fmt.Println(adopt(l, l.name, []listenSpec{{network: "tcp4", addr: l.Addr().String(), role: roleSubmission}}))
 	}
 	fmt.Println(err, os.Getenv("LISTEN_FDS"))
 	os.Exit(0)
