@@ -25,6 +25,8 @@ func TestIncludePrivilege(t *testing.T) {
 		"strangers":         "|prog\n",
 		"home/joe/.forward": ":include:%d/joes, :include:%d/anns, :include:%d/roots\n",
 		"anns":              "|prog\n",
+		"lists/rootlist":    "|prog, :include:%d/joes\n",
+		"lists/annlist":     "|prog, :include:%d/joes\n",
 	}
 	h := newHost(t, files)
 	for dir := h.dir; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
@@ -32,7 +34,7 @@ func TestIncludePrivilege(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, uid := range map[string]int{"joes": 1234, "anns": 4321, "chain": 4321, "strangers": 77777, "home/joe": 1234, "home/joe/.forward": 1234} {
+	for name, uid := range map[string]int{"joes": 1234, "anns": 4321, "chain": 4321, "strangers": 77777, "home/joe": 1234, "home/joe/.forward": 1234, "lists/annlist": 4321} {
 		if err := os.Chown(filepath.Join(h.dir, name), uid, uid); err != nil {
 			t.Fatal(err)
 		}
@@ -47,6 +49,8 @@ func TestIncludePrivilege(t *testing.T) {
 		"strangers": {runs + " as 77777"},
 		"roots":     {runs + " as 1"},
 		"open":      {refused, "smtp far.example x@far.example as 65534"},
+		"rootlist":  {runs + " from rootlist-owner@example.org as 1", runs + " from rootlist-owner@example.org as 1234"},
+		"annlist":   {runs + " from annlist-owner@example.org as 4321", refused},
 		"chain":     {refused, runs + " as 4321"},
 		"joe":       {runs + " as 1234", refused, ""}, // root's is the same program in joe's name again
 	} {
