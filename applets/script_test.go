@@ -48,6 +48,8 @@ func TestScripts(t *testing.T) {
 			"sink":     sinkCmd,
 			"send":     sendCmd,
 			"pidkill":  pidkillCmd,
+			"hops":     hopsCmd,
+			"notary":   notaryCmd,
 			"versions": versionsCmd,
 			"caller":   callerCmd,
 			"sent":     sentCmd,

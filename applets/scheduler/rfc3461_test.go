@@ -29,25 +29,7 @@ var endsOfRcpts = []endOfRcpt{
 }
 
 // parseReports is an independent parser of the reports.
-const parseReports = `
-import email, json, sys
-from email import policy
-out = []
-for raw in json.load(sys.stdin):
-    m = email.message_from_string(raw, policy=policy.default)
-    parts = list(m.iter_parts())
-    status = parts[1].get_payload()
-    out.append({
-        "defects": [str(d) for p in m.walk() for d in p.defects],
-        "types": [m.get_content_type()] + [p.get_content_type() for p in parts],
-        "report_type": m.get_param("report-type") or "",
-        "auto": m["Auto-Submitted"] or "",
-        "message": dict((k.lower(), v) for k, v in status[0].items()),
-        "rcpts": [dict((k.lower(), v) for k, v in s.items()) for s in status[1:]],
-        "returned": parts[2].as_string(),
-    })
-json.dump(out, sys.stdout)
-`
+const parseReports = "../../testdata/dsn/parse.py"
 
 type parsedReport struct {
 	Defects  []string
@@ -141,7 +123,7 @@ func TestRFC3461(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(python, "-c", parseReports)
+	cmd := exec.Command(python, parseReports)
 	cmd.Stdin = bytes.NewReader(in)
 	out, err := cmd.Output()
 	if err != nil {
