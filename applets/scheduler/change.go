@@ -257,19 +257,13 @@ func (q *Queue) hold(m *message, _ []int, _ bool, _ string) (changed, busy int) 
 
 // release undoes hold, and frees what the policy keeps.
 func (q *Queue) release(m *message, _ []int, _ bool, _ string) (changed, busy int) {
-	kept := false
-	for v := m.vertices; v != nil; v = v.sibling {
-		kept = kept || v.kept
-		v.kept = false
-	}
-	switch {
-	case m.is(msgHeld):
-		q.setHeld(m, false)
-	case kept:
-		q.appendHold(m.id.spool(), false, q.now)
-	default:
+	if !m.is(msgHeld | msgKept) {
 		return 0, 0
 	}
+	for v := m.vertices; v != nil; v = v.sibling {
+		v.kept = false
+	}
+	q.setHeld(m, false)
 	m.since = max(m.arrival, q.sec())
 	for v := m.vertices; v != nil; v = v.sibling {
 		if v.state == held {
@@ -284,12 +278,14 @@ func (q *Queue) release(m *message, _ []int, _ bool, _ string) (changed, busy in
 }
 
 func (q *Queue) setHeld(m *message, held bool) {
+	if m.is(msgHeld | msgKept) {
+		q.stats.held--
+	}
 	if held {
 		m.flags |= msgHeld
 		q.stats.held++
 	} else {
-		m.flags &^= msgHeld
-		q.stats.held--
+		m.flags &^= msgHeld | msgKept
 	}
 	q.appendHold(m.id.spool(), held, q.now)
 }

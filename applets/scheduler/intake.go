@@ -118,6 +118,9 @@ func (q *Queue) admit(key msgID, c *spool.Control, scanned bool) {
 	if c.Held {
 		m.flags |= msgHeld
 	}
+	if keeps(c) {
+		m.flags |= msgKept
+	}
 	if wantsSuccess(c) {
 		m.flags |= msgSuccess
 	}
@@ -249,6 +252,18 @@ func owed(c *spool.Control) bool {
 		g := &c.Groups[i]
 		for j := range g.Rcpts {
 			if kind := owedKind(&g.Rcpts[j]); kind != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// keeps says whether the policy has a recipient of c wait for its release.
+func keeps(c *spool.Control) bool {
+	for i := range c.Groups {
+		for j := range c.Groups[i].Rcpts {
+			if r := &c.Groups[i].Rcpts[j]; r.Kept && r.State == spool.Pending {
 				return true
 			}
 		}

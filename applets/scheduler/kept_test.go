@@ -62,7 +62,10 @@ func TestKept(t *testing.T) {
 			w.q.ask(t.Context(), func() { n, _ = w.q.release(w.q.shard(key)[key], nil, true, "") })
 			return n
 		}
-		if n := released(); n != 1 {
+		if w.q.stats.held != 1 {
+			t.Errorf("%d messages are held", w.q.stats.held)
+		}
+		if n := released(); n != 1 || w.q.stats.held != 0 {
 			t.Errorf("%d recipients were released", n)
 		}
 		synctest.Wait()

@@ -137,7 +137,7 @@ func (q *Queue) writeMetrics(m *metricsText) {
 	m.value("", s.messages)
 	m.family("queue_bytes", "gauge", "Size of the messages in the queue")
 	m.value("", s.bytes)
-	m.family("queue_held_messages", "gauge", "Messages that an administrator holds")
+	m.family("queue_held_messages", "gauge", "Messages that an administrator holds, or the policy until he releases them")
 	m.value("", s.held)
 	q.writeAges(m)
 	q.writeChannels(m)

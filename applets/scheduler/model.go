@@ -58,6 +58,7 @@ const (
 	msgWorking          // a report is being made, or the files are being removed
 	msgKilled           // to be deleted as soon as nothing of it is running
 	msgSuccess          // somebody wants to hear of success
+	msgKept             // the policy keeps some recipient until the message is released
 	msgDamaged          // is being set aside: see damaged.go
 )
 

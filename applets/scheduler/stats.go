@@ -95,7 +95,7 @@ func (s *stats) entered(m *message, now time.Time) {
 	s.messages++
 	s.bytes += int64(m.size)
 	s.arrivals[m.arrival/60]++
-	if m.is(msgHeld) {
+	if m.is(msgHeld | msgKept) {
 		s.held++
 	}
 	s.enter(now, tally{In: 1})
@@ -107,7 +107,7 @@ func (s *stats) left(m *message, now time.Time) {
 	if s.arrivals[m.arrival/60]--; s.arrivals[m.arrival/60] == 0 {
 		delete(s.arrivals, m.arrival/60)
 	}
-	if m.is(msgHeld) {
+	if m.is(msgHeld | msgKept) {
 		s.held--
 	}
 	s.enter(now, tally{Out: 1})
