@@ -161,7 +161,8 @@ func (ct *content) writeTo(fn func([]byte) error) error {
 // write, its final dot included; a larger one goes in pieces, each with its time
 // limit. The last write is the one that puts the outcome in doubt.
 func (s *session) sendData(ct *content) error {
-	buf := getBuffer(pieceSize + pieceSize/8)
+	// With room for some dots. A piece may be twice as long: of lines of a dot each.
+	buf := getBuffer(int(min(ct.wireSize(), pieceSize))*17/16 + 16)
 	defer putBuffer(buf)
 	if ct.small != nil && ct.convert == nil {
 		*buf = ct.encode(*buf, true)

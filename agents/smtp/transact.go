@@ -139,7 +139,7 @@ func (x *exchange) say(step, last int) {
 	case step < last:
 		x.rcptCommand(x.b.rcpts[step-stepRcpt])
 	case x.plan.chunk:
-		buf := getBuffer(chunkMessage + 256)
+		buf := getBuffer(int(x.plan.content.wireSize()) + 16)
 		*buf = x.plan.content.encode(*buf, false)
 		x.command("BDAT ", strconv.Itoa(len(*buf)), " LAST")
 		x.out = append(x.out, *buf...)
