@@ -30,6 +30,7 @@ func (c *config) commands() map[string]shell.Command {
 		"ask":          c.declare(c.ask),
 		"proxy_from":   c.declare(c.proxyFrom),
 		"xclient_from": c.declare(c.xclientFrom),
+		"etrn_from":    c.declare(c.etrnFrom),
 		"verify":       c.declare(c.verify),
 		"arc_trust":    c.declare(c.arcTrust),
 		"relation":     c.declare(c.relation),

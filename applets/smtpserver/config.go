@@ -78,6 +78,7 @@ type config struct {
 	listens           []listenSpec
 	relay             []netip.Prefix
 	proxies, xclients []netip.Prefix
+	etrns             []netip.Prefix
 	limits            limits
 	tls               *tls.Config // nil: no certificate
 	askingTLS         *tls.Config // the same, where clients are asked for theirs; nil: nowhere

@@ -100,6 +100,9 @@ func (s *session) envelope() *spool.Envelope {
 		TLS:        s.tlsText,
 		LoginName:  s.loginName(),
 		Hold:       m.hold,
+		NotBefore:  m.opts.later,
+		Priority:   m.opts.priority,
+		RequireTLS: m.opts.RequireTLS,
 	}
 	if len(m.rcpts) == 1 {
 		env.For = m.rcpts[0].Addr

@@ -149,7 +149,7 @@ func FuzzParse(f *testing.F) {
 		}
 		if rest, ok := cutKeyword(string(arg), "FROM:"); ok {
 			if _, params, err := path(rest); err == nil {
-				if o, e := parseMail(params, true); e == nil && (o.Size < 0 || !printableText(o.EnvelopeID)) {
+				if o, e := parseMail(params, offer{true, true, true}); e == nil && (o.Size < 0 || !printableText(o.EnvelopeID)) {
 					t.Fatalf("%q: %+v", line, o)
 				}
 			}

@@ -17,7 +17,7 @@ type transaction struct {
 	active bool
 	id     spool.ID
 	from   rfc5322.Address
-	opts   smtp.MailOptions
+	opts   mailOptions
 	relay  bool // may go to everybody, by a hook
 	rcpts  []spool.Recipient
 	failed int // recipients that were refused
@@ -114,7 +114,7 @@ func (s *session) beginMail(arg string) *smtp.SMTPError {
 	if err != nil {
 		return refuse(501, 5, 1, 7, "Bad sender address: "+err.Error())
 	}
-	opts, e := parseMail(params, s.offersAuth())
+	opts, e := parseMail(params, offer{auth: s.offersAuth(), tls: s.tls != nil, ours: s.submits()})
 	if e != nil {
 		return e
 	}

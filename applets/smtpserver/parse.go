@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/emersion/go-smtp"
@@ -108,8 +109,22 @@ func unknownParam(key string) *smtp.SMTPError {
 	return refuse(555, 5, 5, 4, "Parameter "+key+" is not supported here")
 }
 
-// parseMail reads the parameters of MAIL. auth tells that AUTH was offered.
-func parseMail(s string, auth bool) (o smtp.MailOptions, err *smtp.SMTPError) {
+// mailOptions are the parameters of MAIL.
+type mailOptions struct {
+	smtp.MailOptions
+	later    time.Time // RFC 4865
+	priority string    // RFC 6710, as the queue has it
+}
+
+// An offer is what was offered to the client and depends on who it is.
+type offer struct {
+	auth bool
+	tls  bool // REQUIRETLS
+	ours bool // FUTURERELEASE, MT-PRIORITY
+}
+
+// parseMail reads the parameters of MAIL.
+func parseMail(s string, with offer) (o mailOptions, err *smtp.SMTPError) {
 	err = eachParam(s, func(key, value string, given bool) *smtp.SMTPError {
 		switch {
 		case key == "SIZE":
@@ -139,7 +154,27 @@ func parseMail(s string, auth bool) (o smtp.MailOptions, err *smtp.SMTPError) {
 				return badParam(key)
 			}
 			o.EnvelopeID = id
-		case key == "AUTH" && auth:
+		case key == "REQUIRETLS" && with.tls:
+			if given {
+				return badParam(key)
+			}
+			o.RequireTLS = true
+		case (key == "HOLDFOR" || key == "HOLDUNTIL") && with.ours:
+			if !o.later.IsZero() {
+				return refuse(501, 5, 5, 4, "HOLDFOR and HOLDUNTIL exclude each other")
+			}
+			at, e := parseLater(key, value, time.Now())
+			if e != nil {
+				return e
+			}
+			o.later = at
+		case key == "MT-PRIORITY" && with.ours:
+			p, e := parsePriority(value)
+			if e != nil {
+				return e
+			}
+			o.priority = p
+		case key == "AUTH" && with.auth:
 			id, e := rfc5322.DecodeXtext(value)
 			if e != nil || value == "" || !printableText(id) {
 				return badParam(key)

@@ -2,6 +2,7 @@ package smtpserver
 
 import (
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"github.com/emersion/go-smtp"
@@ -67,6 +68,8 @@ func (s *session) command(line []byte) error {
 		s.verify("vrfy", string(arg), s.cfg.asks.vrfy)
 	case "EXPN":
 		s.verify("expn", string(arg), s.cfg.asks.expn)
+	case "ETRN":
+		s.etrn(string(arg))
 	case "SEND", "SOML", "SAML", "TURN":
 		s.sayWrong(errNoCommand)
 	default:
@@ -155,6 +158,19 @@ func (s *session) hello(name string, extended, lmtp bool) {
 	b = append(b, "\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n"...)
 	if s.cfg.tls != nil && s.tls == nil && s.local == nil {
 		b = append(b, "250-STARTTLS\r\n"...)
+	}
+	if s.tls != nil {
+		b = append(b, "250-REQUIRETLS\r\n"...)
+	}
+	b = append(b, "250-LIMITS RCPTMAX="...)
+	b = strconv.AppendInt(b, int64(s.cfg.limits.rcpts), 10)
+	b = append(b, '\r', '\n')
+	if s.submits() || s.role == roleSubmission {
+		b = laterOffer(b, time.Now())
+		b = append(b, "250-MT-PRIORITY\r\n"...)
+	}
+	if s.offersETRN() {
+		b = append(b, "250-ETRN\r\n"...)
 	}
 	b = append(b, s.authOffer()...)
 	if s.offersXClient() {

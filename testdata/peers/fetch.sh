@@ -68,4 +68,8 @@ dkimpy python3-dkim python3-dnspython python3-authres
 sasl sasl2-bin libsasl2-modules
 pebble pebble
 gsasl gsasl
+opendkimd opendkim
+rspamd rspamd
+unbound unbound
+spamassassin spamassassin
 END
