@@ -17,10 +17,11 @@ const (
 )
 
 // tlsWish reads it from the message. A delivery server is the end of the way, of
-// which REQUIRETLS asks nothing.
+// which REQUIRETLS asks nothing; and a report, which has no sender and carries no
+// content, rather goes without protection than not at all (RFC 8689 §5).
 func (j *job) tlsWish() tlsWish {
 	if j.d.Control.Attr.RequireTLS {
-		if j.c.opt.lmtp {
+		if j.c.opt.lmtp || j.report() {
 			return wishNone
 		}
 		return wishRequired
@@ -31,6 +32,16 @@ func (j *job) tlsWish() tlsWish {
 		}
 	}
 	return wishNo
+}
+
+// report tells whether nobody has sent the message.
+func (j *job) report() bool {
+	for i := range j.work {
+		if !j.work[i].group.NullSender() {
+			return false
+		}
+	}
+	return true
 }
 
 // declinesTLS tells whether a header has the field TLS-Required with the value No:

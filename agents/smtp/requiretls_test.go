@@ -136,3 +136,29 @@ func TestTLSRequiredNo(t *testing.T) {
 		}
 	}
 }
+
+// A report about a message with REQUIRETLS asks for the same where it can, and goes
+// without where it cannot.
+func TestRequireTLSReport(t *testing.T) {
+	cert, _ := newCert(t, "127.0.0.1", time.Now().Add(time.Hour))
+	for _, knows := range []bool{true, false} {
+		var ext []string
+		if knows {
+			ext = []string{"REQUIRETLS"}
+		}
+		s := newSink(t, ext...)
+		if knows {
+			s.cert = cert
+		}
+		d := start(t, quick)
+		l := simple("a@d.test")
+		l.groups[0].Sender.User, l.attr.RequireTLS = "", true
+		res := d.deliver(l, s.host())
+		if outcome(res) != "ok 2.0.0" || len(s.received()) != 1 {
+			t.Fatalf("knows %v: %+v", knows, res)
+		}
+		if m := s.received()[0]; strings.HasSuffix(m.from, " REQUIRETLS") != knows || m.tls != knows {
+			t.Errorf("knows %v: MAIL %s, TLS %v", knows, m.from, m.tls)
+		}
+	}
+}

@@ -334,3 +334,26 @@ func TestUnfinishedControl(t *testing.T) {
 		}
 	})
 }
+
+// TestReportWithoutMessage: the sender hears of a failure although somebody has removed
+// the message file.
+func TestReportWithoutMessage(t *testing.T) {
+	inBubble(t, testConf, func(t *testing.T, w *world) {
+		id := w.queue(letter{from: "ann@a.test", to: []string{"smtp/b.test/joe@b.test"}})
+		ev := spool.Event{Rcpts: []int{0}, At: time.Now(), Result: dsn.Perm("5.1.1", "no such user")}
+		if err := w.spool.AppendEvents(id, ev.Append(nil)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(w.spool.QueuePath(id)); err != nil {
+			t.Fatal(err)
+		}
+		w.q.post(func() { w.q.consider(id, false, func() {}) })
+		time.Sleep(5 * time.Minute)
+		if r := w.reports(); len(r) != 1 || !strings.Contains(r[0], "joe@b.test") || !strings.Contains(r[0], "text/rfc822-headers") {
+			t.Errorf("reports: %q", r)
+		}
+		if !w.gone(id) {
+			t.Error("the control file is still there")
+		}
+	})
+}

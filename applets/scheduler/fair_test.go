@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,8 +162,12 @@ func TestRequireTLS(t *testing.T) {
 		synctest.Wait()
 		secret := 0
 		for _, r := range w.reports() {
+			envelope, _, _ := strings.Cut(r, "\n"+spool.EnvEnd+"\n")
 			if containsLine(r, "hello") {
 				secret++
+			}
+			if containsLine(r, "hello") == containsLine(envelope, "requiretls") {
+				t.Error("a report asks for TLS if, and only if, its message did")
 			}
 		}
 		if n := len(w.reports()); n != 2 || secret != 1 {

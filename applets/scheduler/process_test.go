@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"zmailer/agents/protocol"
+	"zmailer/applets/mailq"
 	"zmailer/applets/scheduler/queuesock"
 	"zmailer/shellcfg"
 	"zmailer/spool"
@@ -47,6 +48,15 @@ func actAs(kind string) error {
 		cmd := Command()
 		cmd.SetArgs(nil)
 		return cmd.ExecuteContext(ctx)
+	}
+	if kind == "mailq" {
+		cmd := mailq.Command()
+		cmd.SetArgs(os.Args[1:])
+		cmd.SilenceErrors, cmd.SilenceUsage = true, true
+		if err := cmd.Execute(); proc.Code(err) > 2 { // 1 and 2 are what it has found out
+			return err
+		}
+		return nil
 	}
 	root, err := os.Getwd()
 	if err != nil {

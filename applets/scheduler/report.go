@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -214,13 +215,16 @@ func (r *reporter) send(q *Queue, c *spool.Control, g *spool.Group, kind spool.R
 		}
 	}
 	file, err := os.Open(q.spool.QueuePath(c.ID))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		// Somebody has removed it: the sender hears of it all the same.
+		q.log.Error("message file is missing: its report goes without the content", "spoolid", c.ID)
+	} else if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer file.Close() // of nil it is an error that does not matter
 	comment := ""
 	if silent(c, g) {
-		if comment = doubleBounced; isDoubleBounce(file, c) {
+		if comment = doubleBounced; file != nil && isDoubleBounce(file, c) {
 			q.log.Error("mail for the postmaster cannot be delivered", "spoolid", c.ID, "user", to)
 			return spool.AppendReport(nil, ns, now, kind, noReport), nil
 		}
@@ -228,9 +232,12 @@ func (r *reporter) send(q *Queue, c *spool.Control, g *spool.Group, kind spool.R
 	id := spool.NewID()
 	rep := r.build(c, g, kind, until)
 	rep.ID, rep.Date, rep.Sender = string(id), now, to
-	rep.Body, rep.BodySize = io.NewSectionReader(file, c.BodyOffset, c.Size-c.BodyOffset), c.Size-c.BodyOffset
+	if file != nil {
+		rep.Body, rep.BodySize = io.NewSectionReader(file, c.BodyOffset, c.Size-c.BodyOffset), c.Size-c.BodyOffset
+	}
 	msg, bodyType := rep.Build()
-	env := &spool.Envelope{ErrorMsg: true, Comment: comment, HasFrom: true, To: []spool.Recipient{{Addr: to}}, BodyType: bodyType, SMTPUTF8: rep.SMTPUTF8}
+	env := &spool.Envelope{ErrorMsg: true, Comment: comment, HasFrom: true, To: []spool.Recipient{{Addr: to}}, BodyType: bodyType, SMTPUTF8: rep.SMTPUTF8,
+		RequireTLS: c.Attr.RequireTLS} // RFC 8689 §5
 	sub, err := q.spool.SubmitAs(id, env)
 	if err != nil {
 		return nil, err
@@ -265,7 +272,7 @@ func (r *reporter) build(c *spool.Control, g *spool.Group, kind spool.ReportKind
 		Form: r.forms.Choose(reportKinds[kind], g.Header),
 	}
 	if c.Attr.RequireTLS {
-		// RFC 8689 §5: a report that may travel without TLS must not carry the content.
+		// RFC 8689 §5: a report, which may travel without TLS, must not carry the content.
 		rep.Ret = "HDRS"
 	}
 	for i := range g.Rcpts {
