@@ -43,6 +43,7 @@ type Program struct {
 	Env   []string
 	As    identity.Identity
 	Limit time.Duration // 0 is DefaultLimit
+	Limits
 
 	// Input writes the standard input.
 	Input func(io.Writer) error
@@ -71,7 +72,20 @@ func (p *Program) Run(ctx context.Context) Outcome {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: p.As.Credential()}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = grace
-	err = cmd.Run()
+	open, err := p.limited(cmd)
+	if err != nil {
+		return Outcome{Err: err}
+	}
+	if err = cmd.Start(); err == nil {
+		if err = open(); err != nil { // it goes no further than the gate
+			cancel()
+			cmd.Wait()
+			return Outcome{Err: err}
+		}
+		err = cmd.Wait()
+	} else {
+		open()
+	}
 	if err != nil && timed.Err() != nil && cmd.Process != nil {
 		// What did not heed SIGTERM, the program's children too. The group may be
 		// gone, which is what is wanted.

@@ -191,3 +191,56 @@ func TestCredentials(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 }
+
+func TestParseLimits(t *testing.T) {
+	want := Limits{CPU: time.Minute, Memory: 1 << 30, File: 500 << 20, Processes: 100}
+	if l, err := ParseLimits("cpu=1m,memory=1G file=500M,processes=100"); err != nil || l != want {
+		t.Errorf("%+v %v", l, err)
+	}
+	if l, err := ParseLimits(""); err != nil || l != (Limits{}) {
+		t.Errorf("%+v %v", l, err)
+	}
+	for _, text := range []string{"cpu", "cpu=1", "cpu=1ms", "memory=", "memory=-1", "file=1MM", "file=x", "processes=0", "color=red", "memory=1T"} {
+		if l, err := ParseLimits(text); err == nil {
+			t.Errorf("%q: %+v", text, l)
+		}
+	}
+}
+
+// What the kernel does to a program that wants too much ends in a deferral.
+func TestLimits(t *testing.T) {
+	dir := t.TempDir()
+	for _, tt := range []struct {
+		name, script string
+		limits       Limits
+		said         string
+	}{
+		{"all", "ulimit -t; ulimit -v; ulimit -f; exit 75", Limits{CPU: 30 * time.Second, Memory: 1 << 30, File: 1 << 20}, "30 / 1048576 / 2048"},
+		{"cpu", "while :; do :; done", Limits{CPU: time.Second}, ""},
+		{"file", "exec head -c 100000 /dev/zero >" + dir + "/big", Limits{File: 10 << 10}, ""},
+		{"memory", "x=$(head -c 300000000 /dev/zero | tr '\\0' x) && exit 0; exit 75", Limits{Memory: 100 << 20}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := sh(tt.script)
+			p.Limits, p.Limit = tt.limits, time.Minute
+			o := p.Run(t.Context())
+			if r := o.Result("x", 0); r.Action != dsn.Deferred || o.Err != nil || o.Timeout || !strings.Contains(o.Output, tt.said) {
+				t.Errorf("%+v", o)
+			}
+		})
+	}
+	if st, err := os.Stat(dir + "/big"); err != nil || st.Size() > 10<<10 {
+		t.Errorf("%v %v", st, err)
+	}
+	// Arguments, input and status pass the gate as they are.
+	p := sh(`cat; printf '<%s>' "$@"; exit 67`)
+	p.Argv = append(p.Argv, "sh", "a  b", "$c", "")
+	p.Limits = Limits{Processes: 1000}
+	if o := p.Run(t.Context()); o.Code != 67 || o.Output != "the message / <a  b><$c><>" {
+		t.Errorf("%+v", o)
+	}
+	p.Argv = []string{"/nonexistent/program"}
+	if r := p.Run(t.Context()).Result("x", 0); r.Action != dsn.Deferred {
+		t.Errorf("missing: %+v", r)
+	}
+}
