@@ -35,6 +35,8 @@ import (
 
 	"zmailer/agents/letter"
 	"zmailer/agents/protocol"
+	"zmailer/agents/runner"
+	"zmailer/agents/serve"
 	"zmailer/shellcfg/users"
 	"zmailer/spool"
 	"zmailer/spool/dsn"
@@ -44,10 +46,13 @@ import (
 // Options are how the agent delivers.
 type Options struct {
 	Mailbox         string        // template of a user's mailbox
+	Quota           string        // of a mailbox; empty or 0: none
+	Hook            string        // command to run after a delivery; empty: none
 	Hostname        string        // this host
 	Domain          string        // of users in Delivered-To and %d
 	Locks           string        // kinds of locks of an mbox: dotlock, fcntl, flock
 	Limit           time.Duration // of a program
+	Limits          runner.Limits // of a program
 	BounceOverQuota bool
 	DefaultUser     string // in whose name root's programs and files are done
 	NoSync          bool
@@ -55,23 +60,31 @@ type Options struct {
 
 // parallel is how many recipients are worked on at once, over all jobs. Each may
 // hold a thread while it waits for a lock or a disk.
-const parallel = 64
+const parallel = 100
 
 // An agent is the state that all deliveries share.
 type agent struct {
 	Options
 	users    *users.Users
-	template template
+	defaults settings     // of users the table does not know
+	table    serve.Lookup // db/mailboxes; nil: there is none
 	mbox     appender
 	maildir  mailDrop
+	hooks    hooks
 	slots    chan struct{}
 }
 
 func newAgent(o Options, db *users.Users) (*agent, error) {
-	a := &agent{Options: o, users: db, slots: make(chan struct{}, parallel)}
+	a := &agent{Options: o, users: db, slots: make(chan struct{}, parallel), hooks: hooks{places: make(chan struct{}, hooksTotal)}}
+	a.defaults = settings{bounce: o.BounceOverQuota, hook: o.Hook}
 	var err error
-	if a.template, err = parseTemplate(o.Mailbox); err != nil {
+	if a.defaults.mailbox, err = parseTemplate(o.Mailbox); err != nil {
 		return nil, err
+	}
+	if o.Quota != "" {
+		if a.defaults.quota, err = parseQuota(o.Quota); err != nil {
+			return nil, err
+		}
 	}
 	if a.mbox.locks, err = parseLocks(o.Locks); err != nil {
 		return nil, err

@@ -52,7 +52,7 @@ func BenchmarkMaildir(b *testing.B) {
 			m := &mailDrop{sync: new(syncer)}
 			l := &letter.Letter{Head: []byte("A: b\n\n"), Body: body}
 			concurrently(b, n, func(i int) error {
-				return m.deliver(maildirTarget{path: fmt.Sprintf("%s/M%d", dir, i%3), as: self(), name: fmt.Sprint(i)}, l)
+				return m.deliver(maildirTarget{path: fmt.Sprintf("%s/M%d", dir, i%3), as: self()}, fmt.Sprint(i), l)
 			})
 		})
 	}

@@ -15,12 +15,12 @@ import (
 )
 
 // capacity is how many jobs are worked on at once: enough that a sync is shared.
-const capacity = 50
+const capacity = 100
 
 // Command is the mailbox program.
 func Command() *cobra.Command {
 	var o Options
-	var overQuota string
+	var overQuota, limits string
 	cmd := &cobra.Command{
 		Use:   "mailbox",
 		Short: "Deliver to local users, files and programs",
@@ -28,40 +28,57 @@ func Command() *cobra.Command {
 channel "local" and speaks agents/PROTOCOL.md with it on standard input and output.
 
 A mailbox is MAILBOX of zmailer.conf, or what db/users says: mbox:PATH,
-maildir:PATH, or PATH for mbox, with %u the user, %h his home and %d the domain.`,
+maildir:PATH, or PATH for mbox, with %u the user, %h his home, %d the domain, %1
+and %2 his first letters, %x and %y two bytes of a hash. db/mailboxes, or the table
+MAILBOXTABLE, has other mailboxes, quotas and hooks user by user.`,
 		Args: cobra.NoArgs,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Mailbox, "mailbox", "", "template of mailboxes, instead of MAILBOX")
 	f.StringVar(&o.Locks, "locks", "", "locks of an mbox: dotlock, fcntl, flock, or several of them with commas (MBOXLOCKS)")
 	f.DurationVar(&o.Limit, "time-limit", runner.DefaultLimit, "how long a program may take")
-	f.StringVar(&overQuota, "over-quota", "defer", "what becomes of mail for a user over disk quota: defer or bounce")
+	f.StringVar(&o.Quota, "quota", "", "what a mailbox may hold, such as 1G or 500M,20000C (MAILQUOTA)")
+	f.StringVar(&overQuota, "over-quota", "defer", "what becomes of mail for a user over quota: defer or bounce")
+	f.StringVar(&o.Hook, "hook", "", "command to run as the user after a delivery to his mailbox (MAILHOOK)")
+	f.StringVar(&limits, "limits", "", "of programs, such as cpu=60s,memory=1G,file=1G,processes=100")
 	f.StringVar(&o.DefaultUser, "default-user", "", "who runs programs and writes files of aliases that belong to root (DEFAULTUSER)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if overQuota != "defer" && overQuota != "bounce" {
-			return proc.Exit(proc.Usage, "--over-quota %s: want defer or bounce", overQuota)
+		var err error
+		if o.BounceOverQuota, err = parseOverQuota(overQuota); err != nil {
+			return proc.Exit(proc.Usage, "%w", err)
 		}
 		if o.Limit < time.Second {
 			return proc.Exit(proc.Usage, "--time-limit %v: want at least a second", o.Limit)
 		}
-		o.BounceOverQuota = overQuota == "bounce"
+		if o.Limits, err = runner.ParseLimits(limits); err != nil {
+			return proc.Exit(proc.Usage, "--limits: %w", err)
+		}
 		return run(cmd, o)
 	}
 	return cmd
 }
 
 func run(cmd *cobra.Command, o Options) error {
-	return serve.Run(cmd, capacity, func(conf *shellcfg.Conf, s *spool.Spool) (serve.Deliver, error) {
+	var a *agent
+	err := serve.Run(cmd, capacity, func(conf *shellcfg.Conf, s *spool.Spool) (serve.Deliver, error) {
 		o.Hostname, o.Domain, o.NoSync = conf.Hostname, conf.MyDomain, s.NoSync
 		o.Mailbox = first(o.Mailbox, conf.Mailbox)
 		o.Locks = first(o.Locks, conf.Get("MBOXLOCKS"), "dotlock,fcntl,flock")
 		o.DefaultUser = first(o.DefaultUser, conf.Get("DEFAULTUSER"), "daemon")
-		a, err := newAgent(o, users.New(users.System(conf.Path("db/users"))))
-		if err != nil {
+		o.Quota, o.Hook = first(o.Quota, conf.Get("MAILQUOTA")), first(o.Hook, conf.Get("MAILHOOK"))
+		var err error
+		if a, err = newAgent(o, users.New(users.System(conf.Path("db/users")))); err != nil {
 			return nil, fmt.Errorf("%s: %w", conf.File, err)
+		}
+		if a.table, err = serve.Table(conf, "MAILBOXTABLE", "mailboxes"); err != nil {
+			return nil, err
 		}
 		return a.deliver, nil
 	})
+	if a != nil {
+		a.hooks.wait()
+	}
+	return err
 }
 
 func first(words ...string) string {

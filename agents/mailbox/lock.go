@@ -179,7 +179,7 @@ func (l *dotlock) create() (int, error) {
 	}
 	err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
 	if err == nil {
-		_, err = unix.Pwrite(fd, []byte(journalMark+"-\n"), 0)
+		_, err = unix.Pwrite(fd, []byte(idle), 0)
 	}
 	if err == nil {
 		err = unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), l.dir, l.name, unix.AT_SYMLINK_FOLLOW)
@@ -249,15 +249,28 @@ func (l *dotlock) write(b []byte) error {
 	return nil
 }
 
+// idle is the journal of a lock file without an append under way.
+const idle = journalMark + "-\n"
+
+// release removes the lock file. Its journal is made void before: wherever the file
+// has been moved to, nobody is to take away what was delivered.
 func (l *dotlock) release() error {
 	if l.fd < 0 {
 		return nil
 	}
-	err := unix.Unlinkat(l.dir, l.name, 0)
+	_, err := unix.Pwrite(l.fd, []byte(idle), 0)
+	var st unix.Stat_t
+	if e := unix.Fstat(l.fd, &st); e != nil || st.Nlink > 0 { // else somebody took it for a stale one
+		if err := unix.Unlinkat(l.dir, l.name, 0); err != nil && err != unix.ENOENT {
+			unix.Close(l.fd)
+			l.fd = -1
+			return fmt.Errorf("remove %s: %w", l.name, err)
+		}
+	}
 	unix.Close(l.fd)
 	l.fd = -1
 	if err != nil {
-		return fmt.Errorf("remove %s: %w", l.name, err)
+		return fmt.Errorf("write %s: %w", l.name, err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -167,7 +168,7 @@ func TestOwnMailboxOfUser(t *testing.T) {
 	f.Close()
 	got := s.deliver(protocoltest.To("s@example.net", to("eve"), to("bad")))
 	want(t, got[0], dsn.OK, "2.1.5")
-	want(t, got[1], dsn.Deferred, "4.3.0")
+	want(t, got[1], dsn.Deferred, "4.3.5")
 	if len(maildirFiles(t, s.dir+"/ann/M-eve")) != 1 {
 		t.Error("not delivered")
 	}
@@ -287,4 +288,16 @@ func TestProgram(t *testing.T) {
 			t.Errorf("no %s in the environment:\n%s", line, env)
 		}
 	}
+}
+
+// table gives the agent a db/mailboxes.
+func (s *site) table(entries map[string]string) {
+	s.agent.table = func(_ context.Context, key string) (string, bool, error) {
+		value, found := entries[key]
+		return value, found, nil
+	}
+}
+
+func (s *site) failTable(err error) {
+	s.agent.table = func(context.Context, string) (string, bool, error) { return "", false, err }
 }

@@ -6,14 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"zmailer/agents/identity"
-	"zmailer/agents/letter"
 	"zmailer/spool"
 )
 
@@ -22,7 +19,12 @@ type maildirTarget struct {
 	path   string
 	folder string // detail of user+detail: delivered to that folder if it exists
 	as     identity.Identity
-	name   string // of the message, see maildirName
+	quota  quota
+}
+
+// key tells apart what must not be written in one batch.
+func (t *maildirTarget) key() string {
+	return fmt.Sprintf("%s\x00%s\x00%s\x00%s", t.path, t.folder, t.as.Key(), t.quota)
 }
 
 // maildirName is the name of a message in new/. It is made of the message's own
@@ -33,120 +35,70 @@ func maildirName(id spool.ID, rcpt int, host string, size int64) string {
 	return fmt.Sprintf("%d.%s_%d.%s,S=%d", id.Time().Unix(), id, rcpt, host, size)
 }
 
-// A mailDrop delivers to Maildirs. A letter is written and made durable in tmp/,
-// renamed to new/, and the rename made durable; each sync is shared with all
-// deliveries that wait for one at the same time.
-type mailDrop struct {
-	sync   *syncer
-	serial atomic.Uint64
-
-	failWrite func(*letter.Letter) error // tests: a write that breaks off
-}
-
-// A drop is one delivery under way.
-type drop struct {
-	t        maildirTarget
-	tmp, new int // directories
-	tmpName  string
-	fd       int
-}
-
-// deliver puts l into the Maildir. When it returns nil the letter survives a
-// power cut; after an error it may be there or not, and a second try finds out.
-func (m *mailDrop) deliver(t maildirTarget, l *letter.Letter) (err error) {
-	d := &drop{t: t, tmp: -1, new: -1, fd: -1}
-	d.tmpName = t.name + "." + strconv.Itoa(os.Getpid()) + "." + strconv.FormatUint(m.serial.Add(1), 10)
-	defer d.close()
-	if err := t.as.Do(func() error { return m.write(d, l) }); err != nil {
-		return err
-	}
-	if err := m.sync.sync(d.fd); err != nil {
-		return errors.Join(err, t.as.Do(d.remove))
-	}
-	if err := t.as.Do(d.publish); err != nil {
-		return err
-	}
-	return m.sync.sync(d.new)
-}
-
-func (m *mailDrop) write(d *drop, l *letter.Letter) error {
-	if err := d.open(); err != nil {
-		return err
-	}
-	fd, err := unix.Openat(d.tmp, d.tmpName, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return &fs.PathError{Op: "create", Path: d.t.path + "/tmp/" + d.tmpName, Err: err}
-	}
-	d.fd = fd
-	err = l.WriteFile(fd)
-	if err == nil && m.failWrite != nil {
-		err = m.failWrite(l)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write %s/tmp: %w", d.t.path, err), d.remove())
-	}
-	return nil
+// An openMaildir is a Maildir whose directories are open. What is put in their
+// place afterwards is not followed.
+type openMaildir struct {
+	path     string // of the Maildir or its folder
+	root     int    // the Maildir itself, where the quota is kept
+	tmp, new int
 }
 
 // open opens tmp/ and new/ of the Maildir or of its folder, and creates the
 // Maildir if it is not there.
-func (d *drop) open() error {
-	parent, err := openDir(filepath.Dir(d.t.path))
+func (t *maildirTarget) open() (*openMaildir, error) {
+	m := &openMaildir{path: t.path, root: -1, tmp: -1, new: -1}
+	if err := m.open(t); err != nil {
+		m.close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *openMaildir) open(t *maildirTarget) error {
+	parent, err := openDir(filepath.Dir(t.path))
 	if err != nil {
 		return err
 	}
 	defer unix.Close(parent)
-	uid := d.t.as.UID
-	base := filepath.Base(d.t.path)
-	top, err := openMailDir(parent, base, d.t.path, uid)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := mkdir(parent, base, d.t.path); err != nil {
-			return err
-		}
-		top, err = openMailDir(parent, base, d.t.path, uid)
-	}
-	if err != nil {
+	uid := t.as.UID
+	if m.root, err = makeMailDir(parent, filepath.Base(t.path), t.path, uid); err != nil {
 		return err
 	}
-	defer func() { unix.Close(top) }()
-	if folder := folderName(d.t.folder); folder != "" {
-		sub, err := openMailDir(top, folder, d.t.path+"/"+folder, uid)
+	if folder := folderName(t.folder); folder != "" {
+		sub, err := openMailDir(m.root, folder, t.path+"/"+folder, uid)
 		if err == nil {
-			unix.Close(top)
-			top = sub
-			d.t.path += "/" + folder
-		} else if !errors.Is(err, fs.ErrNotExist) {
+			defer unix.Close(sub)
+			m.path += "/" + folder
+			return m.openParts(sub, uid)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	return d.openParts(top, uid)
+	return m.openParts(m.root, uid)
 }
 
-func (d *drop) openParts(top, uid int) (err error) {
-	for _, part := range []struct {
-		name string
-		fd   *int
-	}{{"tmp", &d.tmp}, {"new", &d.new}, {"cur", nil}} {
-		path := d.t.path + "/" + part.name
-		if part.fd == nil {
-			// Nobody reads a Maildir without cur/.
-			if err := mkdir(top, part.name, path); err != nil {
-				return err
-			}
-			continue
-		}
-		*part.fd, err = openMailDir(top, part.name, path, uid)
-		if errors.Is(err, fs.ErrNotExist) {
-			if err := mkdir(top, part.name, path); err != nil {
-				return err
-			}
-			*part.fd, err = openMailDir(top, part.name, path, uid)
-		}
-		if err != nil {
-			return err
-		}
+func (m *openMaildir) openParts(top, uid int) (err error) {
+	if m.tmp, err = makeMailDir(top, "tmp", m.path+"/tmp", uid); err != nil {
+		return err
 	}
-	return nil
+	if m.new, err = makeMailDir(top, "new", m.path+"/new", uid); err != nil {
+		return err
+	}
+	// Nobody reads a Maildir without cur/.
+	return mkdir(top, "cur", m.path+"/cur")
+}
+
+// makeMailDir opens a directory of the user and creates it if it is not there.
+func makeMailDir(parent int, name, path string, uid int) (int, error) {
+	fd, err := openMailDir(parent, name, path, uid)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fd, err
+	}
+	if err := mkdir(parent, name, path); err != nil {
+		return -1, err
+	}
+	return openMailDir(parent, name, path, uid)
 }
 
 func mkdir(dir int, name, path string) error {
@@ -154,6 +106,14 @@ func mkdir(dir int, name, path string) error {
 		return &fs.PathError{Op: "mkdir", Path: path, Err: err}
 	}
 	return nil
+}
+
+func (m *openMaildir) close() {
+	for _, fd := range []int{m.root, m.tmp, m.new} {
+		if fd >= 0 {
+			unix.Close(fd) // everything that matters was synced or given up
+		}
+	}
 }
 
 // folderName is the directory of a Maildir++ folder, or "" if detail cannot name
@@ -170,35 +130,52 @@ func folderName(detail string) string {
 	return "." + detail
 }
 
-// publish renames the letter into new/. If it is there already, an earlier
-// attempt got this far and only its report was lost.
-func (d *drop) publish() error {
-	err := unix.Renameat2(d.tmp, d.tmpName, d.new, d.t.name, unix.RENAME_NOREPLACE)
-	if err == unix.EINVAL || err == unix.ENOSYS { // not on this file system
-		if err = unix.Linkat(d.tmp, d.tmpName, d.new, d.t.name, 0); err == nil {
-			return d.remove()
-		}
-	}
-	switch err {
-	case nil:
-		return nil
-	case unix.EEXIST:
-		return d.remove()
-	}
-	return errors.Join(&fs.PathError{Op: "rename", Path: d.t.path + "/new/" + d.t.name, Err: err}, d.remove())
+// A drop is one letter on its way from tmp/ to new/.
+type drop struct {
+	job *job
+	tmp string // name in tmp/
+	fd  int
 }
 
-func (d *drop) remove() error {
-	if err := unix.Unlinkat(d.tmp, d.tmpName, 0); err != nil {
-		return &fs.PathError{Op: "remove", Path: d.t.path + "/tmp/" + d.tmpName, Err: err}
+// create writes the letter to tmp/.
+func (m *openMaildir) create(d *drop) error {
+	fd, err := unix.Openat(m.tmp, d.tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return &fs.PathError{Op: "create", Path: m.path + "/tmp/" + d.tmp, Err: err}
+	}
+	d.fd = fd
+	if err := d.job.l.WriteFile(fd); err != nil {
+		return fmt.Errorf("write %s/tmp: %w", m.path, err)
 	}
 	return nil
 }
 
-func (d *drop) close() {
-	for _, fd := range []int{d.fd, d.tmp, d.new} {
-		if fd >= 0 {
-			unix.Close(fd) // everything that matters was synced or given up
+// publish renames the letter into new/. It says whether it was new there: if it
+// was not, an earlier attempt got this far and only its report was lost.
+func (m *openMaildir) publish(d *drop) (bool, error) {
+	err := unix.Renameat2(m.tmp, d.tmp, m.new, d.job.name, unix.RENAME_NOREPLACE)
+	if err == unix.EINVAL || err == unix.ENOSYS { // not on this file system
+		if err = unix.Linkat(m.tmp, d.tmp, m.new, d.job.name, 0); err == nil {
+			return true, m.remove(d)
 		}
 	}
+	switch err {
+	case nil:
+		return true, nil
+	case unix.EEXIST:
+		return false, m.remove(d)
+	}
+	return false, errors.Join(&fs.PathError{Op: "rename", Path: m.path + "/new/" + d.job.name, Err: err}, m.remove(d))
+}
+
+func (m *openMaildir) remove(d *drop) error {
+	if err := unix.Unlinkat(m.tmp, d.tmp, 0); err != nil {
+		return &fs.PathError{Op: "remove", Path: m.path + "/tmp/" + d.tmp, Err: err}
+	}
+	return nil
+}
+
+// tmpName is a name that nobody else in the world takes.
+func tmpName(name string, serial uint64) string {
+	return fmt.Sprintf("%s.%d.%d", name, os.Getpid(), serial)
 }

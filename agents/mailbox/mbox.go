@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -16,92 +15,36 @@ import (
 
 // A target is an mbox file and in whose name it is written.
 type target struct {
-	path string
-	as   identity.Identity
-	mode uint32 // of a new file
-	log  func(format string, args ...any)
+	path  string
+	as    identity.Identity
+	mode  uint32 // of a new file
+	quota quota
+	log   func(format string, args ...any)
 }
 
 // An appender appends letters to mbox files, all or nothing each. Letters for the
 // same file that wait at the same time share the locks and one sync.
 type appender struct {
-	locks lockKinds
-	room  waitRoom
-	sync  *syncer
-	log   func(format string, args ...any)
-
-	mu     sync.Mutex
-	queues map[string][]*appendJob // of files that somebody is writing to
+	locks  lockKinds
+	room   waitRoom
+	sync   *syncer
+	queues queues
 
 	failWrite func(*letter.Letter) error // tests: a write that breaks off
-}
-
-type appendJob struct {
-	l    *letter.Letter
-	err  error
-	done chan struct{}
 }
 
 // deliver appends l to the file. When it returns nil the letter survives a power
 // cut; else the file is as it was.
 func (a *appender) deliver(ctx context.Context, t target, l *letter.Letter) error {
-	job := &appendJob{l: l, done: make(chan struct{})}
-	key := t.path + "\x00" + t.as.Key()
-	a.mu.Lock()
-	if a.queues == nil {
-		a.queues = make(map[string][]*appendJob)
-	}
-	waiting, busy := a.queues[key]
-	a.queues[key] = append(waiting, job)
-	a.mu.Unlock()
-	if !busy {
-		a.lead(ctx, t, key)
-	}
-	<-job.done
-	return job.err
-}
-
-// lead writes what waits for the file. What came meanwhile is the next round, for
-// which the leader of this one does not stay.
-func (a *appender) lead(ctx context.Context, t target, key string) {
-	a.mu.Lock()
-	batch := a.queues[key]
-	n := min(len(batch), maxBatch)
-	a.queues[key] = batch[n:]
-	a.mu.Unlock()
-	a.batch(ctx, t, batch[:n])
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.queues[key]) == 0 {
-		delete(a.queues, key)
-		return
-	}
-	go a.lead(ctx, t, key)
-}
-
-func (a *appender) batch(ctx context.Context, t target, batch []*appendJob) {
-	defer func() {
-		for _, job := range batch {
-			close(job.done)
-		}
-	}()
-	var err error
-	defer func() {
-		if p := recover(); p != nil { // in a goroutine of nobody's
-			err = fmt.Errorf("internal error while the mailbox was written: %v", p)
-		}
-		if err != nil {
-			for _, job := range batch {
-				job.err = errors.Join(job.err, err)
+	key := fmt.Sprintf("%s\x00%s\x00%d", t.path, t.as.Key(), t.quota.bytes)
+	return a.queues.deliver(key, &job{l: l}, maxBatch, func(batch []*job) error {
+		return t.as.Do(func() error {
+			f, err := a.open(ctx, t)
+			if err != nil {
+				return err
 			}
-		}
-	}()
-	err = t.as.Do(func() error {
-		f, err := a.open(ctx, t)
-		if err != nil {
-			return err
-		}
-		return errors.Join(f.append(a, batch), f.close())
+			return errors.Join(f.append(a, t.quota, batch), f.close())
+		})
 	})
 }
 
@@ -161,11 +104,12 @@ func (f *openMbox) lock(ctx context.Context, a *appender, t target) (err error) 
 		}
 		f.dot = dot
 	}
+	// Once more, now that it is locked.
 	var now unix.Stat_t
 	if err := unix.Fstatat(f.dir, filepath.Base(t.path), &now, unix.AT_SYMLINK_NOFOLLOW); err != nil || now.Ino != st.Ino || now.Dev != st.Dev {
 		return fmt.Errorf("%w (the file was replaced)", errLocked)
 	}
-	return nil
+	return onlyName(fd, t.path)
 }
 
 func (f *openMbox) unlock() error {
@@ -184,7 +128,7 @@ func (f *openMbox) close() error {
 
 // append writes the batch and syncs once. A job whose letter could not be written
 // gets its error; an error of append itself concerns all of them.
-func (f *openMbox) append(a *appender, batch []*appendJob) error {
+func (f *openMbox) append(a *appender, q quota, batch []*job) error {
 	var lines []string
 	for _, job := range batch {
 		lines = append(lines, job.l.From)
@@ -197,7 +141,10 @@ func (f *openMbox) append(a *appender, batch []*appendJob) error {
 		return errors.Join(err, f.cut(base))
 	}
 	for _, job := range batch {
-		if job.err = f.one(a, job.l); job.err == nil {
+		if job.err = q.allows(f.path, f.size, job.l.Size()); job.err == nil {
+			job.err = f.one(a, job.l)
+		}
+		if job.err == nil {
 			written++
 		}
 	}

@@ -60,7 +60,7 @@ func TestMaildirWriteFails(t *testing.T) {
 	s.agent.maildir.failWrite = func(*letter.Letter) error { return unix.EDQUOT }
 	got := s.deliver(protocoltest.To("s@example.net", to("joe")))
 	want(t, got[0], dsn.Failed, "5.2.2")
-	s.agent.BounceOverQuota = false
+	s.agent.defaults.bounce = false
 	got = s.deliver(protocoltest.To("s@example.net", to("joe")))
 	want(t, got[0], dsn.Deferred, "4.2.2")
 	for _, part := range []string{"new", "tmp"} {
@@ -162,7 +162,7 @@ func TestMaildirKilled(t *testing.T) {
 		m := &mailDrop{sync: &syncer{off: true}}
 		l := &letter.Letter{Head: []byte("A: b\n\n"), Body: body}
 		for i := 0; ; i++ {
-			if err := m.deliver(maildirTarget{path: dir, as: self(), name: fmt.Sprint(os.Getpid(), ".", i)}, l); err != nil {
+			if err := m.deliver(maildirTarget{path: dir, as: self()}, fmt.Sprint(os.Getpid(), ".", i), l); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -1,9 +1,12 @@
 package mailbox
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,6 +18,8 @@ type refusal struct {
 }
 
 func (r *refusal) Error() string { return fmt.Sprintf("%s: refused: %s", r.path, r.why) }
+
+const secondName = "it has a second name (hard link)"
 
 // openDir opens a directory that the administrator chose; symbolic links on the
 // way are his.
@@ -91,7 +96,7 @@ func openMailFile(dir int, path string, uid int, mode uint32) (int, unix.Stat_t,
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
 		why = "not a regular file"
 	case st.Nlink > 1:
-		why = "it has a second name (hard link)"
+		why = secondName
 	case st.Nlink == 0:
 		why = "it was removed while it was opened"
 	case int(st.Uid) != uid:
@@ -101,4 +106,26 @@ func openMailFile(dir int, path string, uid int, mode uint32) (int, unix.Stat_t,
 	}
 	unix.Close(fd)
 	return -1, st, &refusal{path, why}
+}
+
+// onlyName says that path is the one name of an open file. To count the links is not
+// enough: the name that led here may be gone by then, and what remains is the one of
+// the file it was a link to. The kernel remembers by which name a file was opened,
+// and that this was removed, whatever has the name now.
+func onlyName(fd int, path string) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if st.Nlink != 1 {
+		return &refusal{path, secondName}
+	}
+	opened, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	if err != nil && errors.Is(err, fs.ErrNotExist) {
+		return nil // no /proc
+	}
+	if err == nil && filepath.Base(opened) != filepath.Base(path) {
+		err = fmt.Errorf("%w (the file was replaced)", errLocked)
+	}
+	return err
 }

@@ -51,7 +51,7 @@ func (a *agent) controlling(uid int) (u users.User, as identity.Identity, refuse
 		return answer(denied)
 	}
 	if as, err = identity.Of(a.users, u); err != nil {
-		return answer(a.failure(err))
+		return answer(failure(err, a.BounceOverQuota))
 	}
 	return u, as, nil
 }
@@ -70,7 +70,7 @@ func (a *agent) file(ctx context.Context, c *copyOf) dsn.Result {
 		return *r
 	}
 	if err := a.mbox.deliver(ctx, target{path: name, as: as, mode: 0o600, log: c.d.Log}, a.letter(c, original(c))); err != nil {
-		return a.failure(err)
+		return failure(err, a.BounceOverQuota)
 	}
 	return deliveredTo("file " + path.Base(name))
 }
@@ -89,12 +89,8 @@ func (a *agent) program(ctx context.Context, c *copyOf) dsn.Result {
 		return *r
 	}
 	l := a.letter(c, original(c))
-	home := u.Home
-	if home == "" {
-		home = "/"
-	}
 	p := runner.Program{
-		Argv: runner.Argv(text), Dir: home, Env: a.environment(c, u), As: as, Limit: a.Limit,
+		Argv: runner.Argv(text), Dir: home(u), Env: a.environment(c, u), As: as, Limit: a.Limit, Limits: a.Limits,
 		Input: func(w io.Writer) error {
 			if _, err := io.WriteString(w, l.From); err != nil {
 				return err
@@ -104,6 +100,14 @@ func (a *agent) program(ctx context.Context, c *copyOf) dsn.Result {
 		},
 	}
 	return p.Run(ctx).Result(path.Base(strings.Fields(text)[0]), a.Limit)
+}
+
+// home is where a user's programs run.
+func home(u users.User) string {
+	if u.Home == "" {
+		return "/"
+	}
+	return u.Home
 }
 
 // looped looks for the mark of an earlier delivery of the same original address.

@@ -13,11 +13,12 @@ import (
 // failure is the result of a delivery that ended in err. Everything is temporary,
 // but for a full mailbox where the administrator wants that returned: a full disk,
 // missing rights, a file that looks wrong are the host's own troubles.
-func (a *agent) failure(err error) dsn.Result {
+func failure(err error, bounceOverQuota bool) dsn.Result {
 	var refused *refusal
+	var over *overQuota
 	switch {
-	case errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EFBIG):
-		if a.BounceOverQuota {
+	case errors.As(err, &over), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EFBIG):
+		if bounceOverQuota {
 			return dsn.Perm("5.2.2", "mailbox is full: %v", err)
 		}
 		return dsn.Temp("4.2.2", "mailbox is full: %v", err)

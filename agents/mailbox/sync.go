@@ -26,7 +26,7 @@ type syncGroup struct {
 }
 
 type syncWait struct {
-	fd   int
+	fds  []int
 	err  error
 	done chan struct{}
 }
@@ -34,16 +34,17 @@ type syncWait struct {
 // fewFiles is how many are synced one by one.
 const fewFiles = 3
 
-// sync returns when the file or directory is durable as it is now.
-func (s *syncer) sync(fd int) error {
-	if s.off {
+// sync returns when the files or directories, all of one file system, are durable
+// as they are now.
+func (s *syncer) sync(fds ...int) error {
+	if s.off || len(fds) == 0 {
 		return nil
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := unix.Fstat(fds[0], &st); err != nil {
 		return os.NewSyscallError("fstat", err)
 	}
-	w := &syncWait{fd: fd, done: make(chan struct{})}
+	w := &syncWait{fds: fds, done: make(chan struct{})}
 	s.mu.Lock()
 	g := s.devices[uint64(st.Dev)]
 	if g == nil {
@@ -75,9 +76,13 @@ func (s *syncer) round(g *syncGroup) {
 	if len(batch) == 0 {
 		return
 	}
-	if len(batch) <= fewFiles {
+	files := 0
+	for _, w := range batch {
+		files += len(w.fds)
+	}
+	if files <= fewFiles {
 		for _, w := range batch {
-			w.err = fsync(w.fd)
+			w.each(fsync)
 		}
 	} else {
 		syncAll(batch)
@@ -94,17 +99,31 @@ func (s *syncer) round(g *syncGroup) {
 	}
 }
 
+// each calls fn for the files until one fails.
+func (w *syncWait) each(fn func(fd int) error) {
+	for _, fd := range w.fds {
+		if w.err == nil {
+			w.err = fn(fd)
+		}
+	}
+}
+
 // syncAll syncs the file system. It tells of no write error of a file that is
 // older than the descriptor it is called with, so each file is asked for its own.
 func syncAll(batch []*syncWait) {
-	err := os.NewSyscallError("syncfs", ignoreEINTR(func() error { return unix.Syncfs(batch[0].fd) }))
+	err := os.NewSyscallError("syncfs", ignoreEINTR(func() error { return unix.Syncfs(batch[0].fds[0]) }))
 	for _, w := range batch {
 		if w.err = err; err == nil {
-			w.err = os.NewSyscallError("sync_file_range", ignoreEINTR(func() error {
-				return unix.SyncFileRange(w.fd, 0, 0, unix.SYNC_FILE_RANGE_WAIT_BEFORE)
-			}))
+			w.each(writeError)
 		}
 	}
+}
+
+// writeError tells, without waiting for the disk, whether the file could be written.
+func writeError(fd int) error {
+	return os.NewSyscallError("sync_file_range", ignoreEINTR(func() error {
+		return unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WAIT_BEFORE)
+	}))
 }
 
 func fsync(fd int) error {

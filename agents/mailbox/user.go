@@ -2,7 +2,6 @@ package mailbox
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -30,11 +29,18 @@ func (a *agent) user(ctx context.Context, c *copyOf) dsn.Result {
 	}
 	as, err := identity.Of(a.users, u)
 	if err != nil {
-		return a.failure(err)
+		return failure(err, a.BounceOverQuota)
 	}
-	if err := a.store(ctx, c, u, detail, as, a.letter(c, address)); err != nil {
-		return a.failure(err)
+	set, err := a.settings(ctx, u)
+	if err != nil {
+		return dsn.Temp("4.3.5", "user %s: %v", u.Name, err)
 	}
+	l := a.letter(c, address)
+	path, err := a.store(ctx, c, u, detail, as, &set, l)
+	if err != nil {
+		return failure(err, set.bounce)
+	}
+	a.hooks.start(ctx, a, set.hook, c, u, as, path, l.Size())
 	return deliveredTo("mailbox")
 }
 
@@ -51,27 +57,32 @@ func (a *agent) lookup(name string) (u users.User, detail string, found bool, er
 	return u, detail, found, err
 }
 
-func (a *agent) store(ctx context.Context, c *copyOf, u users.User, detail string, as identity.Identity, l *letter.Letter) error {
-	t := a.template
-	if u.Mailbox != "" {
-		var err error
-		if t, err = parseTemplate(u.Mailbox); err != nil {
-			return fmt.Errorf("user %s: %w", u.Name, err)
-		}
-	}
+// store puts l into the user's mailbox and returns its path.
+func (a *agent) store(ctx context.Context, c *copyOf, u users.User, detail string, as identity.Identity, set *settings, l *letter.Letter) (string, error) {
+	t := &set.mailbox
 	path, err := t.expand(u, a.domain(c))
 	if err != nil {
-		return err
+		return path, err
+	}
+	if t.hashed && !t.inHome {
+		if err := makeHashDirs(t.fixed(), filepath.Dir(path)); err != nil {
+			return path, err
+		}
 	}
 	if t.format == maildir {
+		if !t.inHome {
+			if err := makeForUser(path, as); err != nil {
+				return path, err
+			}
+		}
 		name := maildirName(c.d.ID, c.rcpt.N, a.Hostname, l.Size())
-		return a.maildir.deliver(maildirTarget{path: path, folder: detail, as: as, name: name}, l)
+		return path, a.maildir.deliver(maildirTarget{path: path, folder: detail, as: as, quota: set.quota}, name, l)
 	}
 	mode := uint32(0o600)
 	if !t.inHome {
 		as, mode = withSpoolGroup(filepath.Dir(path), as, mode)
 	}
-	return a.mbox.deliver(ctx, target{path: path, as: as, mode: mode, log: c.d.Log}, l)
+	return path, a.mbox.deliver(ctx, target{path: path, as: as, mode: mode, quota: set.quota, log: c.d.Log}, l)
 }
 
 // withSpoolGroup adds the group of a mail spool such as /var/mail, "drwxrwsr-x
