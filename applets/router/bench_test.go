@@ -98,6 +98,9 @@ const maxBigHeap = 300 << 20
 // TestBigList: a message to a list of 100,000 members ends in one control file, in
 // bounded memory, and the log tells how far it is.
 func TestBigList(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long under the race detector")
+	}
 	st := newBigSite(t)
 	id := st.submit(to("big@example.org"), plainMessage)
 	peak := peakHeap(func() {
