@@ -34,3 +34,27 @@ func (c *Conf) TrustedUser() (uid, gid int, err error) {
 	}
 	return uid, gid, nil
 }
+
+// TrustedGroups are the groups of that account, which may give it keys to read
+// and sockets to use.
+func (c *Conf) TrustedGroups() ([]int, error) {
+	name := c.Get("TRUSTEDUSER")
+	if name == "" {
+		name = trustedUser
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		return nil, fmt.Errorf("TRUSTEDUSER %s: %w", name, err)
+	}
+	ids, err := u.GroupIds()
+	if err != nil {
+		return nil, fmt.Errorf("TRUSTEDUSER %s: %w", name, err)
+	}
+	groups := make([]int, len(ids))
+	for i, id := range ids {
+		if groups[i], err = strconv.Atoi(id); err != nil {
+			return nil, fmt.Errorf("TRUSTEDUSER %s: gid %q", name, id)
+		}
+	}
+	return groups, nil
+}

@@ -17,6 +17,7 @@ import (
 
 // TestARC takes what fails DMARC when a trusted handler says that it passed.
 func TestARC(t *testing.T) {
+	t.Parallel()
 	pub, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)

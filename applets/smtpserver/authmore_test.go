@@ -51,6 +51,7 @@ func scramUsers(t testing.TB) string {
 // TestSCRAMPeer logs in with the client of GNU SASL, by every mechanism and with
 // channel binding.
 func TestSCRAMPeer(t *testing.T) {
+	t.Parallel()
 	gsasl := strings.Fields(peers.Program(t, "gsasl", "usr/bin/gsasl"))
 	ts := start(t, tlsConfig(t, "mx.example.org")+"listen 127.0.0.1:0 submission\npasswords "+scramUsers(t)+"\n")
 	host, port, err := net.SplitHostPort(ts.addr)
@@ -105,6 +106,7 @@ func (x xoauth2) Next([]byte) ([]byte, error) { return []byte{}, nil }
 
 // TestTokens asks an authorization server about tokens.
 func TestTokens(t *testing.T) {
+	t.Parallel()
 	idp := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if id, secret, ok := r.BasicAuth(); !ok || id != "mail" || secret != "s3" || r.Method != http.MethodPost {
 			w.WriteHeader(http.StatusUnauthorized)
@@ -181,6 +183,7 @@ func clientCert(t *testing.T, parent *x509.Certificate, parentKey *ecdsa.Private
 
 // TestExternal logs in with certificates.
 func TestExternal(t *testing.T) {
+	t.Parallel()
 	_, ca, caKey := clientCert(t, nil, nil, &x509.Certificate{Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
 	usage := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	byMail, _, _ := clientCert(t, ca, caKey, &x509.Certificate{Subject: pkix.Name{CommonName: "Joe"}, EmailAddresses: []string{"joe@example.org"}, ExtKeyUsage: usage})
@@ -258,6 +261,7 @@ func TestAuthClear(t *testing.T) {
 
 // TestSenders checks which addresses users may send with.
 func TestSenders(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "logins"), []byte("joe@example.org joe, ann\nteam@example.org *\n@joe.example joe\nann@example.org ann\n"), 0o600); err != nil {
 		t.Fatal(err)

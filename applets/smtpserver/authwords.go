@@ -180,7 +180,7 @@ func (c *config) checkAuth() error {
 		a.keys = nil // the others know no keys
 	}
 	if a.any() && c.tls == nil && len(a.clear) == 0 {
-		c.log.Warn("nobody can log in: there is no certificate (tls CERT KEY), and no client may do without (auth_clear)")
+		c.log.Warn("nobody can log in: there is no certificate (tls CERT KEY, or acme NAME), and no client may do without (auth_clear)")
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 func TestCertificateRenewed(t *testing.T) {
 	oldCert, oldKey := certificate(t, "old.example.org")
 	newCert, newKey := certificate(t, "new.example.org")
-	f, err := newCertFile(oldCert, oldKey, slog.New(slog.DiscardHandler))
+	f, err := newCertFile(keyPair{oldCert, oldKey}, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 
 // Command is the smtpserver program.
 func Command() *cobra.Command {
-	var interactive, check, relays bool
+	var interactive, check, relays, keep bool
 	cmd := &cobra.Command{
 		Use:   "smtpserver",
 		Short: "Receive mail by SMTP",
@@ -22,6 +22,9 @@ Without an option it serves in the foreground until SIGTERM; SIGHUP reopens the
 log and loads the configuration anew.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if keep {
+				return keepKeys(cmd.InOrStdin(), cmd.OutOrStdout())
+			}
 			conf, err := shellcfg.LoadConf(shellcfg.ConfPath())
 			if err != nil {
 				return proc.Exit(proc.Config, "%w", err)
@@ -44,6 +47,10 @@ log and loads the configuration anew.`,
 	cmd.Flags().BoolVarP(&interactive, "interactive", "i", false, "one session on standard input and output, as the calling user")
 	cmd.Flags().BoolVar(&check, "check", false, "only load the configuration and say what is wrong with it")
 	cmd.Flags().BoolVar(&relays, "check-relay", false, "prove that strangers cannot relay, with sessions of every form")
+	cmd.Flags().BoolVar(&keep, "keep-keys", false, "read files of certificates for a server that has given up the rights of root")
+	if err := cmd.Flags().MarkHidden("keep-keys"); err != nil {
+		panic(err) // it has just been defined
+	}
 	return cmd
 }
 

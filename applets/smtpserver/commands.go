@@ -36,6 +36,7 @@ func (c *config) commands() map[string]shell.Command {
 		"relation":     c.declare(c.relation),
 		"tls_profile":  c.declare(c.tlsProfile),
 		"milter":       c.declare(c.milterDecl),
+		"acme":         c.declare(c.acmeLine),
 
 		"reject":    decide(func(v *verdict, args []string) error { v.refusal = parseReply(5, args); return nil }),
 		"defer":     decide(func(v *verdict, args []string) error { v.refusal = parseReply(4, args); return nil }),

@@ -91,15 +91,28 @@ type config struct {
 	auth    authentication
 	senders senders
 
-	log    *slog.Logger
-	certs  certificates
-	minTLS uint16
-	use    usage
+	log     *slog.Logger
+	carried carried
+	certs   certificates
+	acme    *acmeSpec // nil: no authority is asked
+	minTLS  uint16
+	ciphers []uint16 // of TLS 1.2; nil: Go's
+	use     usage
 }
 
 // loadConfig runs the instance's smtpserver.conf, or the stock one. Errors name
 // file and line.
 func loadConfig(ctx context.Context, conf *shellcfg.Conf, log *slog.Logger) (*config, error) {
+	return carried{}.load(ctx, conf, log)
+}
+
+// carried is what outlives a reload.
+type carried struct {
+	keeper *keyKeeper
+	acme   *acmeClient
+}
+
+func (k carried) load(ctx context.Context, conf *shellcfg.Conf, log *slog.Logger) (*config, error) {
 	file := conf.Path("smtpserver.conf")
 	src, err := os.ReadFile(file)
 	switch {
@@ -108,11 +121,15 @@ func loadConfig(ctx context.Context, conf *shellcfg.Conf, log *slog.Logger) (*co
 	case err != nil:
 		return nil, fmt.Errorf("smtpserver.conf: %w", err)
 	}
-	return runConfig(ctx, conf, log, file, bytes.NewReader(src))
+	return k.run(ctx, conf, log, file, bytes.NewReader(src))
 }
 
 func runConfig(ctx context.Context, conf *shellcfg.Conf, log *slog.Logger, file string, src io.Reader) (*config, error) {
-	c := &config{conf: conf, log: log, minTLS: tls.VersionTLS12, limits: defaultLimits(), asks: asks{rcpt: true}}
+	return carried{}.run(ctx, conf, log, file, src)
+}
+
+func (k carried) run(ctx context.Context, conf *shellcfg.Conf, log *slog.Logger, file string, src io.Reader) (*config, error) {
+	c := &config{conf: conf, log: log, carried: k, minTLS: tls.VersionTLS12, limits: defaultLimits(), asks: asks{rcpt: true}}
 	vars := conf.Vars()
 	if vars["PATH"] == "" {
 		vars["PATH"] = "/usr/local/bin:/usr/bin:/bin"
@@ -143,12 +160,10 @@ func runConfig(ctx context.Context, conf *shellcfg.Conf, log *slog.Logger, file 
 			c.listens = append(c.listens, spec)
 		}
 	}
-	if len(c.certs) > 0 {
-		c.tls = serverTLS(c.certs, c.minTLS)
-		if c.auth.external != nil {
-			c.askingTLS = c.auth.external.asking(c.tls)
-		}
+	if k.acme != nil && c.acme != nil && k.acme.spec.equal(c.acme) {
+		c.useACME(k.acme)
 	}
+	c.makeTLS()
 	c.auth.tokens = prog.HasFunc("smtp_token")
 	if err := c.checkAuth(); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
@@ -157,6 +172,26 @@ func runConfig(ctx context.Context, conf *shellcfg.Conf, log *slog.Logger, file 
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return c, c.check(file)
+}
+
+// makeTLS makes the configurations of TLS. Certificates of an authority may be yet
+// to come.
+func (c *config) makeTLS() {
+	if len(c.certs) == 0 && c.acme == nil {
+		return
+	}
+	c.tls = serverTLS(c.certs, c.minTLS, c.ciphers)
+	if c.auth.external != nil {
+		c.askingTLS = c.auth.external.asking(c.tls)
+	}
+}
+
+// useACME takes the certificates of a client of the authority.
+func (c *config) useACME(a *acmeClient) {
+	for _, cert := range a.ready {
+		c.certs = append(c.certs, cert)
+	}
+	c.makeTLS()
 }
 
 // check finds what only the whole file can show.
@@ -168,7 +203,7 @@ func (c *config) check(file string) error {
 		}
 		seen[l.key()] = true
 		if l.tls && c.tls == nil {
-			return fmt.Errorf("%s: listen %s tls: no certificate (tls CERT KEY)", file, l.addr)
+			return fmt.Errorf("%s: listen %s tls: no certificate (tls CERT KEY, or acme NAME)", file, l.addr)
 		}
 	}
 	return nil

@@ -35,6 +35,7 @@ type daemon struct {
 	listeners map[string]*listener
 	accepting sync.WaitGroup
 	closing   sync.WaitGroup // routers that have been replaced
+	carried   carried
 }
 
 // Run is the daemon: it serves until ctx is cancelled, and then as long as
@@ -95,8 +96,15 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.handOverStore(); err != nil {
 		return err
 	}
+	defer d.closeTLS()
+	if err := d.openTLS(); err != nil {
+		return proc.Exit(proc.Unavailable, "%w", err)
+	}
 	if err := dropRights(d.conf, d.srv.spool, d.log); err != nil {
 		return proc.Exit(proc.NoPerm, "%w", err)
+	}
+	if d.carried.acme != nil {
+		d.carried.acme.run(d.sessions)
 	}
 	if err := d.newAsker(); err != nil {
 		return proc.Exit(proc.OSErr, "%w", err)
@@ -186,11 +194,12 @@ func (d *daemon) reload(ctx context.Context) {
 		d.log.Error("reload, the old configuration goes on: a new POSTOFFICE or SPOOLSYNC needs a restart")
 		return
 	}
-	cfg, err := loadConfig(ctx, conf, d.log)
+	cfg, err := d.carried.load(ctx, conf, d.log)
 	if err != nil {
 		d.log.Error("reload, the old configuration goes on", "err", err)
 		return
 	}
+	d.reloadACME(cfg)
 	d.conf = conf
 	old := d.srv.cfg.Swap(cfg)
 	if err := old.use.retire(); err != nil {

@@ -20,8 +20,25 @@ import (
 	"zmailer/spool"
 )
 
-// The test binary is also the router that the server asks.
+// The test binary is also the router that the server asks, and other processes of
+// the server.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "router":
+			fakeRouter(os.Stdin, os.Stdout)
+			os.Exit(0)
+		case "smtpserver": // --keep-keys
+			if err := keepKeys(os.Stdin, os.Stdout); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
+		}
+	}
+	if conf := os.Getenv("ZMAILER_TEST_DAEMON"); conf != "" {
+		runDaemon(conf)
+	}
 	if os.Getenv("ZMAILER_TEST_ROUTER") != "" {
 		fakeRouter(os.Stdin, os.Stdout)
 		os.Exit(0)
@@ -30,6 +47,25 @@ func TestMain(m *testing.M) {
 		showInherited()
 	}
 	os.Exit(m.Run())
+}
+
+// runDaemon is the daemon of an instance, until its input ends.
+func runDaemon(file string) {
+	os.Unsetenv("ZMAILER_TEST_DAEMON")
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	conf, err := shellcfg.LoadConf(file)
+	if err == nil {
+		err = Run(ctx, conf, os.Stderr)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // showInherited says what was inherited, as the child of a service manager.

@@ -34,7 +34,11 @@ func dropRights(conf *shellcfg.Conf, sp *spool.Spool, log *slog.Logger) error {
 	if err := os.Lchown(conf.LogPath("smtpserver"), uid, gid); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := syscall.Setgroups([]int{gid}); err != nil {
+	groups, err := conf.TrustedGroups()
+	if err != nil {
+		return err
+	}
+	if err := syscall.Setgroups(groups); err != nil {
 		return fmt.Errorf("give up the groups of root: %w", err)
 	}
 	if err := syscall.Setgid(gid); err != nil {

@@ -22,6 +22,9 @@ func (s *session) startTLS() error {
 	case s.tls != nil:
 		s.sayWrong(refuse(503, 5, 5, 1, "Error: TLS is already active"))
 		return nil
+	case s.cfg.tls != nil && !s.cfg.certs.ready():
+		s.say(refuse(454, 4, 7, 0, "TLS is not available now"))
+		return nil
 	case s.cfg.tls == nil || s.local != nil:
 		s.sayWrong(refuse(502, 5, 5, 1, "Error: STARTTLS is not offered"))
 		return nil
