@@ -40,6 +40,9 @@ func versionsCmd(ts *testscript.TestScript, neg bool, args []string) {
 	v.await("t1.p1")
 	for i := 2; i <= rounds; i++ {
 		v.write("db/virtual", "virtual", i)
+		if i%2 == 1 { // the other half is asked as it stands
+			ts.Check(ts.Exec("zmailer", "newdb"))
+		}
 		v.await(fmt.Sprintf("t%d.p%d", i, i-1))
 		v.write("router.cf", "policy", i)
 		if i%2 == 0 { // the other half is noticed by the router itself
