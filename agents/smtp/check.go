@@ -82,7 +82,7 @@ func (c *client) checkTarget(ctx context.Context, t *target, w io.Writer) (bool,
 	if _, err := fmt.Fprintf(w, "  policy  %s: %s\n", tr.source, tr.mode); err != nil {
 		return false, err
 	}
-	s, fail := c.open(ctx, &setup{target: t, trust: tr}, time.Now().Add(c.opt.timeouts.connect+c.opt.timeouts.command))
+	s, fail := c.open(ctx, &setup{target: t, trust: tr}, time.Now().Add(c.opt.timeouts.connect+c.opt.timeouts.greeting+c.opt.timeouts.command))
 	if fail != nil {
 		_, err := fmt.Fprintf(w, "  result  no mail: %s\n", fail.Text)
 		return false, err

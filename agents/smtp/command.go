@@ -55,7 +55,9 @@ How it is sent:
                submitted here or by clients that may send to everybody
   -P           no PIPELINING
   -B           no BDAT (CHUNKING)
-  -T limits    time limits: conn=30s,cmd=5m,data=3m,dot=10m,job=25m
+  -T limits    time limits: conn=30s,greeting=5m,mail=5m,rcpt=5m,init=2m,data=3m,
+               dot=10m,job=25m; cmd=5m is for greeting, mail, rcpt, init (the
+               reply to DATA) and all other commands
   -m n         recipients in a transaction (100)
 
 How connections are used:

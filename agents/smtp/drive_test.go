@@ -22,6 +22,7 @@ type driver struct {
 	spool *spool.Spool
 	c     *client
 	in    *os.File
+	from  *os.File // what out reads
 	out   *bufio.Scanner
 	done  chan error
 	next  uint64
@@ -82,7 +83,7 @@ func startContext(tb testing.TB, ctx context.Context, set func(*options)) *drive
 	if err != nil {
 		tb.Fatal(err)
 	}
-	d := &driver{tb: tb, spool: sp, c: newClient(o), in: inW, out: bufio.NewScanner(outR), done: make(chan error, 1)}
+	d := &driver{tb: tb, spool: sp, c: newClient(o), in: inW, from: outR, out: bufio.NewScanner(outR), done: make(chan error, 1)}
 	d.out.Buffer(nil, protocol.MaxLine)
 	go func() {
 		err := protocol.Serve(ctx, &protocol.Agent{Spool: sp, Capacity: o.capacity, Deliver: d.c.Deliver}, inR, outW)
@@ -104,6 +105,7 @@ func (d *driver) stop() {
 	d.in = nil
 	for d.out.Scan() {
 	}
+	d.from.Close()
 	if err := <-d.done; err != nil {
 		d.tb.Errorf("agent: %v", err)
 	}
@@ -205,5 +207,6 @@ func outcome(results []dsn.Result) string {
 
 // quick makes the time limits of a test short.
 func quick(o *options) {
-	o.timeouts = timeouts{connect: 2 * time.Second, command: 2 * time.Second, data: 2 * time.Second, dot: 2 * time.Second, job: 20 * time.Second}
+	o.timeouts = timeouts{connect: 2 * time.Second, data: 2 * time.Second, dot: 2 * time.Second, job: 20 * time.Second}
+	o.timeouts.commands(2 * time.Second)
 }

@@ -164,7 +164,11 @@ func TestOptions(t *testing.T) {
 			return !o.pipelining && !o.chunking && o.noMX && o.reuseMax == 1 && o.hello == "me" && o.capacity == 7 && o.rcptMax == 5 && o.port == 2525 && o.self == nil
 		}},
 		{"-T 60 -T conn=5,dot=1h", func(o *options) bool {
-			return o.timeouts.command == time.Minute && o.timeouts.connect == 5*time.Second && o.timeouts.dot == time.Hour
+			return o.timeouts.command == time.Minute && o.timeouts.connect == 5*time.Second && o.timeouts.dot == time.Hour && o.timeouts.init == time.Minute
+		}},
+		{"-T cmd=9,greeting=1,mail=2,rcpt=3,init=4,data=5", func(o *options) bool {
+			t, s := o.timeouts, time.Second
+			return t.command == 9*s && t.greeting == s && t.mail == 2*s && t.rcpt == 3*s && t.init == 4*s && t.data == 5*s && t.dot == 10*time.Minute
 		}},
 		{"-S must,a.test=off -S b.*=verify", func(o *options) bool {
 			return modeOf(o, &target{dest: "a.test"}) == tlsOff && modeOf(o, &target{dest: "x", name: "b.test"}) == tlsVerify && modeOf(o, &target{}) == tlsMust

@@ -57,25 +57,37 @@ type lookups interface {
 
 // timeouts of the phases: RFC 5321 §4.5.3.2.
 type timeouts struct {
-	connect time.Duration // for one address; the RFC is silent
-	command time.Duration // greeting, MAIL, RCPT and all other commands
-	data    time.Duration // reply to DATA, and each block of content
-	dot     time.Duration // reply to the content
-	job     time.Duration // after this, a job begins nothing new
+	connect  time.Duration // for one address; the RFC is silent
+	greeting time.Duration // §4.5.3.2.1
+	mail     time.Duration // §4.5.3.2.2
+	rcpt     time.Duration // §4.5.3.2.3
+	init     time.Duration // reply to DATA, §4.5.3.2.4
+	data     time.Duration // each block of content, §4.5.3.2.5
+	dot      time.Duration // reply to the content, §4.5.3.2.6
+	command  time.Duration // all other commands, and a step of a TLS handshake
+	job      time.Duration // after this, a job begins nothing new
 }
 
 func defaultTimeouts() timeouts {
-	return timeouts{
+	t := timeouts{
 		connect: 30 * time.Second,
-		command: 5 * time.Minute,
 		data:    3 * time.Minute,
 		dot:     10 * time.Minute,
 		job:     25 * time.Minute, // with a dot after it, within the scheduler's 40 minutes
 	}
+	t.commands(5 * time.Minute)
+	t.init = 2 * time.Minute
+	return t
+}
+
+// commands sets the times for replies to all commands.
+func (t *timeouts) commands(d time.Duration) {
+	t.greeting, t.mail, t.rcpt, t.init, t.command = d, d, d, d, d
 }
 
 // set reads "conn=30s,cmd=5m,data=3m,dot=10m,job=25m". A number without a unit
-// is seconds; one alone is that of cmd.
+// is seconds; one alone is that of cmd, which stands for greeting, mail, rcpt and
+// init, too.
 func (t *timeouts) set(spec string) error {
 	for _, word := range strings.Split(spec, ",") {
 		name, v, ok := strings.Cut(word, "=")
@@ -89,20 +101,18 @@ func (t *timeouts) set(spec string) error {
 		if err != nil || d <= 0 || d > 24*time.Hour {
 			return fmt.Errorf("%q is not a time", word)
 		}
-		switch name {
-		case "conn":
-			t.connect = d
-		case "cmd":
-			t.command = d
-		case "data":
-			t.data = d
-		case "dot":
-			t.dot = d
-		case "job":
-			t.job = d
-		default:
-			return fmt.Errorf("%q: want conn, cmd, data, dot or job", name)
+		if name == "cmd" {
+			t.commands(d)
+			continue
 		}
+		one := map[string]*time.Duration{
+			"conn": &t.connect, "greeting": &t.greeting, "mail": &t.mail, "rcpt": &t.rcpt, "init": &t.init,
+			"data": &t.data, "dot": &t.dot, "job": &t.job,
+		}[name]
+		if one == nil {
+			return fmt.Errorf("%q: want conn, cmd, greeting, mail, rcpt, init, data, dot or job", name)
+		}
+		*one = d
 	}
 	return nil
 }

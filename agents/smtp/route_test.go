@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"zmailer/shellcfg/resolver"
+	"zmailer/shellcfg/resolver/dnstest"
 	"zmailer/spool/dsn"
 )
 
@@ -141,6 +143,53 @@ func TestRoute(t *testing.T) {
 		if s := strings.Join(got, " "); s != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.host, s, tt.want)
 		}
+	}
+}
+
+// What a server of the DNS can do wrong is temporary; answers that do not fit into a
+// packet are had by TCP.
+func TestRouteByWire(t *testing.T) {
+	zone := []string{
+		"big.test TRUNCATE", "big.test MX 10 mx0.big.test",
+		"bogus.test GARBAGE", "drop.test DROP", "referral.test REFERRAL", "formerr.test FORMERR", "old.test NOEDNS", "old.test A 192.0.2.7",
+		"partly.test MX 10 bogus.partly.test", "partly.test MX 20 good.partly.test", "bogus.partly.test GARBAGE", "good.partly.test A 192.0.2.8",
+		"circle.test CNAME circle2.test", "circle2.test CNAME circle.test",
+		"mute.test MX 10 mx.mute.test", "mx.mute.test DROP",
+	}
+	for i := range 60 {
+		zone = append(zone, fmt.Sprintf("big.test MX %d mx%d.big.test", 20+i, i), fmt.Sprintf("mx%d.big.test A 192.0.2.9", i))
+	}
+	dns := dnstest.Start(t, zone...)
+	o := defaultOptions()
+	var err error
+	if o.resolver, err = resolver.New(resolver.Config{Servers: []string{dns.Addr()}, Hosts: "-", Timeout: 200 * time.Millisecond, Attempts: 1}); err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]string{
+		"big.test": "mx0.big.test[192.0.2.9]:25", "bogus.test": "retryat 4.4.3", "drop.test": "retryat 4.4.3", "referral.test": "retryat 4.4.3",
+		"formerr.test": "retryat 4.4.3", "old.test": "old.test[192.0.2.7]:25", "partly.test": "good.partly.test[192.0.2.8]:25",
+		"circle.test": "retryat 4.4.3", "mute.test": "retryat 4.4.3", "nowhere.test": "error 5.1.2",
+	} {
+		t.Run(host, func(t *testing.T) {
+			t.Parallel()
+			d, err := parseDest(host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			targets, fail := o.route(t.Context(), &d)
+			got := ""
+			if fail != nil {
+				got = fail.Action.String() + " " + fail.Status
+			} else {
+				got = targets[0].relay
+			}
+			if got != want {
+				t.Errorf("got %s, want %s (%+v)", got, want, fail)
+			}
+			if len(targets) > maxExchangers {
+				t.Errorf("%d targets", len(targets))
+			}
+		})
 	}
 }
 

@@ -171,7 +171,7 @@ func (f *openFailure) soften() *openFailure {
 }
 
 func (s *session) greet(ctx context.Context, su setup) *openFailure {
-	s.phase(s.c.opt.timeouts.command)
+	s.phase(s.c.opt.timeouts.greeting)
 	banner, err := s.reply()
 	if err != nil {
 		return s.lost("greeting", err)

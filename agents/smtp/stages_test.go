@@ -162,7 +162,8 @@ func TestStages(t *testing.T) {
 				d := start(t, func(o *options) {
 					quick(o)
 					if row.answer == "!stall" {
-						o.timeouts.command, o.timeouts.data, o.timeouts.dot = 300*time.Millisecond, 300*time.Millisecond, 300*time.Millisecond
+						o.timeouts.commands(300 * time.Millisecond)
+						o.timeouts.data, o.timeouts.dot = 300*time.Millisecond, 300*time.Millisecond
 					}
 				})
 				res := d.deliver(simple("a@x.test", "b@x.test"), s.host())
@@ -186,6 +187,33 @@ func TestStages(t *testing.T) {
 	}
 }
 
+// Each time limit is that of its own stage: with all others long, the one that a
+// host exceeds ends the wait.
+func TestTimeLimits(t *testing.T) {
+	for stage, set := range map[string]func(*timeouts, time.Duration){
+		"banner": func(t *timeouts, d time.Duration) { t.greeting = d },
+		"EHLO":   func(t *timeouts, d time.Duration) { t.command = d },
+		"MAIL":   func(t *timeouts, d time.Duration) { t.mail = d },
+		"RCPT":   func(t *timeouts, d time.Duration) { t.rcpt = d },
+		"DATA":   func(t *timeouts, d time.Duration) { t.init = d },
+		"DOT":    func(t *timeouts, d time.Duration) { t.dot = d },
+	} {
+		t.Run(stage, func(t *testing.T) {
+			t.Parallel()
+			s := newSink(t)
+			s.script = stageScript(stage, "!stall")
+			d := start(t, func(o *options) {
+				o.timeouts.connect, o.timeouts.data, o.timeouts.dot, o.timeouts.job = time.Hour, time.Hour, time.Hour, time.Hour
+				o.timeouts.commands(time.Hour)
+				set(&o.timeouts, 100*time.Millisecond)
+			})
+			if res := d.deliver(simple("a@x.test"), s.host()); res[0].Status != "4.4.2" || !strings.Contains(res[0].Text, "timeout") {
+				t.Errorf("%+v", res)
+			}
+		})
+	}
+}
+
 // A second host takes the mail whenever the first one did not decide over it.
 func TestNextHost(t *testing.T) {
 	for _, row := range stageRows {
@@ -199,7 +227,7 @@ func TestNextHost(t *testing.T) {
 			first.script = stageScript(row.stage, row.answer)
 			d := start(t, func(o *options) {
 				quick(o)
-				o.timeouts.command = 500 * time.Millisecond
+				o.timeouts.commands(500 * time.Millisecond)
 			})
 			res := d.deliver(simple("a@x.test", "b@x.test"), first.host()+", "+second.host())
 			if got := outcome(res); got != "ok 2.0.0, ok 2.0.0" {

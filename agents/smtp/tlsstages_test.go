@@ -93,7 +93,7 @@ func TestTLSStages(t *testing.T) {
 				d := start(t, func(o *options) {
 					quick(o)
 					if tt.answer == "!stall" {
-						o.timeouts.command = 500 * time.Millisecond
+						o.timeouts.commands(500 * time.Millisecond)
 					}
 					o.resolver, o.port = fake, s.port()
 					o.tls.rules = []tlsRule{{pattern: "*", mode: mode, prints: [][]byte{print[:]}}}
@@ -136,7 +136,7 @@ func TestAuthStages(t *testing.T) {
 			d := start(t, func(o *options) {
 				quick(o)
 				if o.credFile = file; answer == "!stall" {
-					o.timeouts.command = 500 * time.Millisecond
+					o.timeouts.commands(500 * time.Millisecond)
 				}
 			})
 			if res := d.deliver(simple("a@x.test"), s.host()); outcome(res) != want {

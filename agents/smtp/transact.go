@@ -99,7 +99,7 @@ func (x *exchange) envelope() *failure {
 		first = stepReset
 	}
 	x.dirty = true
-	x.phase(x.c.opt.timeouts.command)
+	x.phase(x.c.opt.timeouts.mail)
 	if x.ext.pipelining && x.c.opt.pipelining {
 		for step := first; step <= last; step++ {
 			x.say(step, last)
@@ -170,9 +170,9 @@ func (x *exchange) hear(step, last int) *failure {
 		case step == last && x.plan.chunk:
 			x.commit(x.c.opt.timeouts.dot)
 		case x.plan.chunk && x.flown(step, last):
-			x.commit(x.c.opt.timeouts.command)
+			x.commit(x.timeout(step, last))
 		default:
-			x.phase(x.c.opt.timeouts.command)
+			x.phase(x.timeout(step, last))
 		}
 	}
 	r, err := x.reply()
@@ -211,6 +211,20 @@ func (x *exchange) hear(step, last int) *failure {
 		x.data, x.dataRes = r.code, x.answer(r)
 	}
 	return nil
+}
+
+// timeout is how long the reply of a step may take.
+func (x *exchange) timeout(step, last int) time.Duration {
+	t := &x.c.opt.timeouts
+	switch {
+	case step == stepReset:
+		return t.command
+	case step == stepMail:
+		return t.mail
+	case step < last:
+		return t.rcpt
+	}
+	return t.init
 }
 
 // flown says that the content was in the flight whose replies are being read.
