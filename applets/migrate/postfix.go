@@ -18,8 +18,6 @@ type postfix struct {
 	dir string
 
 	hostname, domain string
-	smtpOptions      []string
-	lmtp             bool
 }
 
 // importPostfix reads the configuration in dir.
@@ -29,7 +27,7 @@ func importPostfix(dir, hostname string, stock map[string]string) (*result, erro
 		return nil, err
 	}
 	p := &postfix{result: newResult(stock), cf: cf, dir: dir}
-	cf.defs["myhostname"] = hostname
+	cf.defs["myhostname"], cf.defs["config_directory"] = hostname, dir
 	p.names()
 	p.outgoing()
 	p.local()
@@ -191,14 +189,6 @@ func (p *postfix) local() {
 	}
 }
 
-func (p *postfix) mailbox(path, where string) {
-	kind := "mbox:"
-	if strings.HasSuffix(path, "/") {
-		kind, path = "maildir:", strings.TrimRight(path, "/")
-	}
-	p.conf("MAILBOX", kind+path, where)
-}
-
 func (p *postfix) virtual() {
 	domains := make(map[string]string)
 	catch := make(map[string]bool)
@@ -243,9 +233,6 @@ func (p *postfix) virtual() {
 	}
 	p.note(where, "which addresses of virtual_mailbox_domains exist is for %s to say, after the mail was taken", transport)
 }
-
-// route remembers what a route needs.
-func (p *postfix) route(hop string) { p.lmtp = p.lmtp || strings.HasPrefix(hop, "lmtp!") }
 
 func (p *postfix) transports() {
 	for _, e := range p.entries("transport_maps") {
@@ -435,16 +422,6 @@ func (p *postfix) services() error {
 
 // stockPipes are services that Postfix comes with and nobody uses for that.
 var stockPipes = []string{"maildrop", "uucp", "ifmail", "bsmtp", "scalemail-backend", "mailman"}
-
-// agents has the smtp agent called with its options, and one for LMTP.
-func (p *postfix) agents() {
-	if len(p.smtpOptions) > 0 {
-		p.replace("scheduler.conf", "command='smtp'", "command='smtp "+strings.Join(p.smtpOptions, " ")+"'")
-	}
-	if p.lmtp {
-		p.add("scheduler.conf", "\n# LMTP, for db/routes\nmatch 'lmtp/*' maxring=2 maxthr=20 command='smtp -M -p 24'")
-	}
-}
 
 // quiet are parameters without a counterpart that nobody misses: places of files,
 // versions, what is always so here.

@@ -21,13 +21,18 @@ type result struct {
 	skipped  []string
 	notes    []string
 	seen     map[string]string // "table key": where
+
+	smtpOptions []string            // of the agent for other hosts
+	lmtp        bool                // some routes need an agent for LMTP
+	hooks       map[string][]string // of smtpserver.conf: commands by function
+	aliasText   strings.Builder     // aliases that stand in no file of aliases
 }
 
 // authPlace stands for the file of passwords until it is known where it will be.
 const authPlace = "@AUTH@"
 
 func newResult(stock map[string]string) *result {
-	r := &result{stock: stock, files: make(map[string]*strings.Builder), replaced: make(map[string]string), secrets: make(map[string]bool), seen: make(map[string]string)}
+	r := &result{stock: stock, files: make(map[string]*strings.Builder), replaced: make(map[string]string), secrets: make(map[string]bool), seen: make(map[string]string), hooks: make(map[string][]string)}
 	r.add("zmailer.conf", "# What all programs of the mailer share: assignments, in the syntax of the shell.")
 	return r
 }
@@ -147,6 +152,120 @@ func (r *result) note(where, format string, args ...any) {
 	r.notes = append(r.notes, source(where)+": "+fmt.Sprintf(format, args...))
 }
 
+// agents has the smtp agent called with its options, and one for LMTP.
+func (r *result) agents() {
+	if len(r.smtpOptions) > 0 {
+		r.replace("scheduler.conf", "command='smtp'", "command='smtp "+strings.Join(r.smtpOptions, " ")+"'")
+	}
+	if r.lmtp {
+		r.add("scheduler.conf", "\n# LMTP, for db/routes\nmatch 'lmtp/*' maxring=2 maxthr=20 command='smtp -M -p 24'")
+	}
+}
+
+// route remembers what a route needs.
+func (r *result) route(hop string) { r.lmtp = r.lmtp || strings.HasPrefix(hop, "lmtp!") }
+
+// mailbox sets the place of mailboxes: a path that ends with a slash is a Maildir.
+func (r *result) mailbox(path, where string) {
+	kind := "mbox:"
+	if strings.HasSuffix(path, "/") {
+		kind, path = "maildir:", strings.TrimRight(path, "/")
+	}
+	r.conf("MAILBOX", kind+path, where)
+}
+
+// policy adds a function to router.cf, in the place of the stock one.
+func (r *result) policy(text, where string) {
+	r.add("router.cf", "\n# "+source(where)+"\n"+text)
+}
+
+// password keeps a login at another host for the smtp agent.
+func (r *result) password(host, user, password, where string) {
+	if strings.ContainsAny(host+user, " \t\n\r") || strings.ContainsAny(password, "\n\r") || host == "" || user == "" || password == "" {
+		r.skip(where, "the login at %s cannot be a line of smarthost.auth", host)
+		return
+	}
+	if len(r.secrets) == 0 {
+		r.smtpOptions = append(r.smtpOptions, "-A "+authPlace)
+	}
+	r.secret("smarthost.auth", host+" "+user+" "+password)
+}
+
+// aliasEntry adds an alias.
+func (r *result) aliasEntry(key, value, where string) {
+	if strings.ContainsAny(key+value, "\n\r\x00:") {
+		r.skip(where, "alias %.100q", key)
+		return
+	}
+	fmt.Fprintf(&r.aliasText, "# %s\n%s: %s\n", source(where), key, value)
+}
+
+// hook adds a line to a function of smtpserver.conf.
+func (r *result) hook(function, line, where string) {
+	r.hooks[function] = append(r.hooks[function], "\t"+line+" # "+source(where))
+}
+
+// hookSender refuses, or with verdict "relay" lets through, what key matches: an
+// address, a domain with all below it, or USER@. It tells whether key is of that kind.
+func (r *result) hookSender(function, variable, key, verdict, where string) bool {
+	if key == "" || strings.Trim(strings.ToLower(key), "abcdefghijklmnopqrstuvwxyz0123456789._+-=@") != "" || strings.Count(key, "@") > 1 {
+		return false
+	}
+	key = strings.ToLower(key)
+	pattern := key
+	switch {
+	case strings.HasPrefix(key, "@"):
+		pattern = "*" + key
+	case strings.HasSuffix(key, "@"):
+		pattern = key + "*"
+	case !strings.Contains(key, "@"):
+		key = strings.TrimPrefix(key, ".")
+		pattern = "*@" + key + " | *." + key
+	}
+	r.hook(function, "case ${"+variable+",,} in "+pattern+") "+verdict+" ;; esac", where)
+	return true
+}
+
+// writeHooks puts the functions into smtpserver.conf.
+func (r *result) writeHooks() {
+	for _, name := range []string{"smtp_connect", "smtp_mail", "smtp_rcpt"} {
+		if lines := r.hooks[name]; len(lines) > 0 {
+			r.add("smtpserver.conf", "\n"+name+"() {\n"+strings.Join(lines, "\n")+"\n\treturn 0\n}")
+		}
+	}
+}
+
+// refusal is the command that refuses with a text of the other mailer, which may begin
+// with codes.
+func refusal(text string) string {
+	code, status := "550", "5.7.1"
+	for {
+		word, rest, _ := strings.Cut(strings.TrimSpace(text), " ")
+		switch {
+		case len(word) == 3 && strings.Trim(word, "0123456789") == "" && (word[0] == '4' || word[0] == '5'):
+			code = word
+		case strings.Count(word, ".") == 2 && strings.Trim(word, "0123456789.") == "" && (word[0] == '4' || word[0] == '5'):
+			status = word
+		default:
+			if text = strings.Trim(strings.TrimSpace(text), `"`); text == "" {
+				text = "access denied"
+			}
+			verb := "reject"
+			if code[0] == '4' {
+				verb = "defer"
+			}
+			if code[0] != status[0] {
+				status = code[:1] + status[1:]
+			}
+			return verb + " " + code + " " + status + " " + quoted(text)
+		}
+		text = rest
+	}
+}
+
+// quoted is a word for the shell.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
 // write makes dir, which must not be there, with all files.
 func (r *result) write(dir, final string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -155,6 +274,7 @@ func (r *result) write(dir, final string) error {
 	if err := os.Mkdir(filepath.Join(dir, "db"), 0o755); err != nil {
 		return err
 	}
+	r.writeHooks()
 	texts := make(map[string]string)
 	for name, text := range r.replaced {
 		texts[name] = text
@@ -185,8 +305,12 @@ func (r *result) write(dir, final string) error {
 // one.
 func (r *result) writeAliases(dir string) error {
 	to := filepath.Join(dir, "db/aliases")
-	if len(r.aliases) == 1 {
-		return os.Symlink(r.aliases[0], to)
+	if len(r.aliases) == 1 && r.aliasText.Len() == 0 && fileExists(r.aliases[0]) {
+		path, err := filepath.Abs(r.aliases[0])
+		if err != nil {
+			return err
+		}
+		return os.Symlink(path, to)
 	}
 	var b strings.Builder
 	for _, path := range r.aliases {
@@ -199,6 +323,7 @@ func (r *result) writeAliases(dir string) error {
 		}
 		fmt.Fprintf(&b, "# %s\n%s\n", path, text)
 	}
+	b.WriteString(r.aliasText.String())
 	return os.WriteFile(to, []byte(b.String()), 0o644)
 }
 

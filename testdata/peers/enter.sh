@@ -28,7 +28,7 @@ done
 [ ! -d /mnt/peer/sbin ] || cp -a /mnt/peer/sbin/. /usr/sbin/
 mount -t tmpfs -o mode=755 run /run
 uid=60101
-for user in postfix Debian-exim opensmtpd opensmtpq dovecot dovenull postdrop peer; do
+for user in postfix Debian-exim opensmtpd opensmtpq dovecot dovenull postdrop smmta smmsp peer; do
 	grep -q "^$user:" /etc/group || echo "$user:x:$uid:" >>/etc/group
 	grep -q "^$user:" /etc/passwd || echo "$user:x:$uid:$uid::/run:/bin/sh" >>/etc/passwd
 	uid=$((uid + 1))
