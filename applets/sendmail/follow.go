@@ -15,6 +15,7 @@ import (
 	"zmailer/shellcfg"
 	"zmailer/spool"
 	"zmailer/spool/proc"
+	"zmailer/spool/zlog"
 )
 
 // A follower watches a submitted message until its first delivery attempts are
@@ -29,6 +30,7 @@ type follower struct {
 	out   io.Writer // io.Discard for -odi alone
 	logs  []*logTail
 	said  map[int]string // what was shown last of each recipient
+	gone  bool           // out of the queue: a line will say that it is done
 }
 
 const (
@@ -37,6 +39,8 @@ const (
 	// A message that the router took is unknown to everybody we can ask for a
 	// moment, until the scheduler has found it.
 	unknownLimit = 2 * time.Second
+	// The line that a message is done is in a log, or not to be had.
+	lastLineLimit = 2 * time.Second
 )
 
 func (o *options) newFollower(out io.Writer) (*follower, error) {
@@ -93,7 +97,7 @@ func (f *follower) follow(ctx context.Context, id spool.ID) {
 			done = f.askScheduler(ctx, id, routed)
 		}
 		if done {
-			f.showLogs(id)
+			f.lastLines(ctx, id)
 			return
 		}
 		select {
@@ -141,6 +145,7 @@ func (f *follower) askScheduler(ctx context.Context, id spool.ID, routed time.Ti
 		return f.showEntry(entry)
 	case len(f.said) > 0:
 		f.say("%s: out of the queue", id)
+		f.gone = true
 		return true
 	}
 	if time.Since(routed) < unknownLimit {
@@ -181,6 +186,27 @@ func (f *follower) showLogs(id spool.ID) (done bool) {
 		}
 	}
 	return done
+}
+
+// lastLines shows what the daemons have said by now. Their lines may be a moment
+// behind, and more on a busy host.
+func (f *follower) lastLines(ctx context.Context, id spool.ID) {
+	if len(f.logs) == 0 || f.out == io.Discard {
+		return
+	}
+	wait := 2 * zlog.Delay
+	if f.gone {
+		wait = lastLineLimit
+	}
+	tick := time.NewTicker(followTick)
+	defer tick.Stop()
+	for end := time.Now().Add(wait); !f.showLogs(id) && time.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // A logTail reads what is appended to a log.
