@@ -28,7 +28,7 @@ type supervisor struct {
 	in      *instance
 	log     *slog.Logger
 	keepers map[string]*keeper
-	notify  *notifier
+	notify  *proc.Notifier
 }
 
 // supervise runs the supervisor with the named daemons until ctx ends.
@@ -43,7 +43,7 @@ func supervise(ctx context.Context, in *instance, names []string) error {
 		return proc.Exit(proc.CantCreat, "%w", err)
 	}
 	defer file.Close()
-	s := &supervisor{in: in, log: log, keepers: make(map[string]*keeper), notify: takeNotifier()}
+	s := &supervisor{in: in, log: log, keepers: make(map[string]*keeper), notify: proc.TakeNotifier()}
 	given, err := takeSockets()
 	if err != nil {
 		return proc.Exit(proc.OSErr, "%w", err)
@@ -65,9 +65,9 @@ func supervise(ctx context.Context, in *instance, names []string) error {
 	poll(ctx, startWindow, func() bool { return s.allAnswer(names) })
 	// A daemon that does not start is tried again; the others go on meanwhile, and
 	// the service manager must not end them for it.
-	s.notify.say("READY=1\nSTATUS=" + s.summary(names))
+	s.notify.Say("READY=1\nSTATUS=" + s.summary(names))
 	s.watch(ctx, names)
-	s.notify.say("STOPPING=1")
+	s.notify.Say("STOPPING=1")
 	s.stopAll()
 	log.Info("all daemons stopped")
 	return nil
@@ -92,16 +92,14 @@ func (s *supervisor) stopAll() {
 
 // onHangup passes SIGHUP on: reopen the log, have the daemons reload.
 func (s *supervisor) onHangup(ctx context.Context, log *zlog.Output) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+	hup := proc.Hangups()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
 		}
-		s.notify.reloading()
+		s.notify.Reloading()
 		if err := log.Reopen(); err != nil {
 			s.log.Error("reopen log", "err", err)
 		}
@@ -110,7 +108,7 @@ func (s *supervisor) onHangup(ctx context.Context, log *zlog.Output) {
 				syscall.Kill(pid, syscall.SIGHUP)
 			}
 		}
-		s.notify.say("READY=1")
+		s.notify.Say("READY=1")
 	}
 }
 

@@ -50,6 +50,9 @@ SIGTERM: finish the messages in work and end.`,
 			case interactive:
 				return converse(cmd.Context(), conf, cmd.InOrStdin(), cmd.OutOrStdout())
 			}
+			if err := conf.Confine(); err != nil {
+				return proc.Exit(proc.OSErr, "%w", err)
+			}
 			return serve(cmd.Context(), conf, workers)
 		},
 	}
@@ -72,6 +75,7 @@ func serve(ctx context.Context, conf *shellcfg.Conf, workers int) error {
 	if workers == 0 {
 		workers = perCore * runtime.GOMAXPROCS(0)
 	}
+	manager := proc.TakeNotifier()
 	s, err := conf.OpenSpool()
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
@@ -123,6 +127,7 @@ func serve(ctx context.Context, conf *shellcfg.Conf, workers int) error {
 	log.Info("started", "pid", os.Getpid(), "config", h.Conf().File)
 	go h.Watch(ctx)
 	go r.hangups(ctx, logFile)
+	go manager.Watch(ctx, r.queue.alive)
 	counting, stop := context.WithCancel(context.WithoutCancel(ctx))
 	kept := make(chan struct{})
 	go func() {
@@ -165,9 +170,7 @@ func recoverSpool(s *spool.Spool, log *slog.Logger) error {
 
 // hangups reloads on SIGHUP.
 func (r *Router) hangups(ctx context.Context, logFile *zlog.Output) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+	hup := proc.Hangups()
 	for {
 		select {
 		case <-ctx.Done():

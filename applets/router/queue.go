@@ -71,6 +71,12 @@ func (q *queue) take() (j job, ok bool) {
 	return j, true
 }
 
+// alive returns unless the queue hangs.
+func (q *queue) alive(context.Context) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+}
+
 // done ends the work on a message.
 func (q *queue) done(id spool.ID) {
 	q.mu.Lock()

@@ -50,12 +50,11 @@ finish what they have, for 10 seconds at most, and end.`,
 	return cmd
 }
 
-const collectPercent = 25
-
 const confName = "scheduler.conf"
 
 // serve runs the scheduler of an instance until ctx ends.
 func serve(ctx context.Context, conf *shellcfg.Conf) error {
+	manager := proc.TakeNotifier()
 	s, err := conf.OpenSpool()
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
@@ -92,8 +91,6 @@ func serve(ctx context.Context, conf *shellcfg.Conf) error {
 		defer done.Close()
 		s.OnFinish = done.Done
 	}
-	// The index of a deep queue is memory that stays: collecting more often costs
-	// little and keeps a million messages within 350 MB.
 	debug.SetGCPercent(collectPercent)
 	q := newQueue(s, clauses, &processes{dir: s.Root, self: self}, log)
 	forms, err := dsn.LoadFormSet(conf.MailShare + "/forms")
@@ -125,6 +122,7 @@ func serve(ctx context.Context, conf *shellcfg.Conf) error {
 	wg.Go(func() { q.scanner(ctx) })
 	wg.Go(func() { q.serveSocket(ctx, sock) })
 	wg.Go(func() { q.hangups(ctx, conf, logFile, x) })
+	wg.Go(func() { manager.Watch(ctx, func(ctx context.Context) { q.ask(ctx, func() {}) }) })
 	q.run(ctx)
 	wg.Wait()
 	log.Info("stopped", "pid", os.Getpid())
@@ -133,9 +131,7 @@ func serve(ctx context.Context, conf *shellcfg.Conf) error {
 
 // hangups reloads on SIGHUP.
 func (q *Queue) hangups(ctx context.Context, conf *shellcfg.Conf, logFile *zlog.Output, x *exporter) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+	hup := proc.Hangups()
 	for {
 		select {
 		case <-ctx.Done():

@@ -41,6 +41,9 @@ log and loads the configuration anew.`,
 				}
 				return nil
 			}
+			if err := conf.Confine("/home", "/root", "/boot", "/var/mail", "/var/spool/mail", "/var/spool/cron"); err != nil {
+				return proc.Exit(proc.OSErr, "%w", err)
+			}
 			return Run(cmd.Context(), conf, terminal())
 		},
 	}

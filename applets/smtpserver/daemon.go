@@ -71,12 +71,11 @@ func Run(ctx context.Context, conf *shellcfg.Conf, errOut io.Writer) error {
 }
 
 func (d *daemon) run(ctx context.Context) error {
+	manager := proc.TakeNotifier()
 	var stop context.CancelFunc
 	d.sessions, stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+	hup := proc.Hangups()
 
 	if err := d.bindAll(ctx); err != nil {
 		d.unbind()
@@ -119,6 +118,7 @@ func (d *daemon) run(ctx context.Context) error {
 		d.accept(l)
 	}
 	d.log.Info("started", "pid", os.Getpid(), "host", d.addresses())
+	go manager.Watch(ctx, func(context.Context) {})
 	d.serve(ctx, hup)
 	d.log.Info("stopped", "accepted", d.srv.accepted.Load())
 	return nil

@@ -18,9 +18,12 @@ import (
 // never later than that, a busy one costs twenty writes a second, and a process
 // that is killed loses the lines of that time at most. An error is written at once.
 const (
-	gatherFor   = 50 * time.Millisecond
+	gatherFor   = Delay
 	gatherBytes = 32 << 10 // more than that does not wait
 )
+
+// Delay is how far a file can be behind.
+const Delay = 50 * time.Millisecond
 
 // A file is written with O_APPEND, so that several processes can share it.
 type file struct {

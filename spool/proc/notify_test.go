@@ -1,4 +1,4 @@
-package control
+package proc
 
 import (
 	"net"
@@ -20,15 +20,15 @@ func TestNotifier(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", path)
 	t.Setenv("WATCHDOG_USEC", "30000000")
 	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
-	n := takeNotifier()
+	n := TakeNotifier()
 	if n.watchdog != 30*time.Second {
 		t.Errorf("watchdog = %v", n.watchdog)
 	}
 	if v := os.Getenv("NOTIFY_SOCKET") + os.Getenv("WATCHDOG_USEC"); v != "" {
 		t.Errorf("left for the daemons: %q", v)
 	}
-	n.say("READY=1")
-	n.reloading()
+	n.Say("READY=1")
+	n.Reloading()
 	b := make([]byte, 200)
 	for _, want := range []string{"READY=1", "RELOADING=1\nMONOTONIC_USEC="} {
 		size, err := l.Read(b)
@@ -42,9 +42,9 @@ func TestNotifierOfAnother(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	t.Setenv("WATCHDOG_USEC", "30000000")
 	t.Setenv("WATCHDOG_PID", "1")
-	n := takeNotifier()
+	n := TakeNotifier()
 	if n.watchdog != 0 {
 		t.Errorf("took the watchdog of another process: %v", n.watchdog)
 	}
-	n.say("nobody listens")
+	n.Say("nobody listens")
 }
