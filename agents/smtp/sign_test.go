@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	godkim "github.com/emersion/go-msgauth/dkim"
@@ -16,18 +17,39 @@ import (
 	"zmailer/testdata/peers"
 )
 
+// sharedKeys are made once for all tests: RSA keys take their time.
+var sharedKeys = sync.OnceValues(func() (records map[string]string, err error) {
+	records = make(map[string]string)
+	p := dkim.Place{Dir: filepath.Join(spoolRoot, "test-keys"), UID: os.Getuid(), GID: os.Getgid()}
+	for _, kind := range []string{"rsa", "ed25519"} {
+		k, _, err := p.Generate("us.test", kind, kind)
+		if err != nil {
+			return nil, err
+		}
+		if records[k.Name()], err = k.Record(); err != nil {
+			return nil, err
+		}
+	}
+	return records, nil
+})
+
 // signers makes a directory with an RSA and an Ed25519 key for us.test, and
 // returns it with the DNS records.
 func signers(t *testing.T) (dir string, records map[string]string) {
 	t.Helper()
-	dir, records = filepath.Join(t.TempDir(), "dkim"), make(map[string]string)
-	p := dkim.Place{Dir: dir, UID: os.Getuid(), GID: os.Getgid()}
+	if _, err := sharedSpool(); err != nil {
+		t.Fatal(err)
+	}
+	records, err := sharedKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = filepath.Join(t.TempDir(), "dkim")
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(spoolRoot, "test-keys"))); err != nil {
+		t.Fatal(err)
+	}
 	for _, kind := range []string{"rsa", "ed25519"} {
-		k, _, err := p.Generate("us.test", kind, kind)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if records[k.Name()], err = k.Record(); err != nil {
+		if err := os.Chmod(filepath.Join(dir, "us.test", kind+".pem"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
