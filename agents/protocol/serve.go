@@ -18,7 +18,7 @@ import (
 // An Agent is what a transport agent brings to Serve.
 type Agent struct {
 	Spool    *spool.Spool
-	Capacity int // jobs at once
+	Capacity int // jobs at once; fewer where the process has few descriptors
 
 	// Deliver works on one delivery and reports a result for each of its
 	// recipients. Those it does not report are deferred. It is called from several
@@ -148,9 +148,10 @@ func (o *output) flush() {
 // every job it took has been answered.
 func Serve(ctx context.Context, a *Agent, in io.Reader, out io.Writer) error {
 	o := &output{w: out}
-	o.remark(fmt.Sprintf("#hungry %d", a.Capacity))
+	capacity := affordable(a.Capacity)
+	o.remark(fmt.Sprintf("#hungry %d", capacity))
 	o.flush()
-	slots := make(chan struct{}, a.Capacity)
+	slots := make(chan struct{}, capacity)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	// The reader is unblocked by closing in when ctx ends, if in can be closed.

@@ -2,12 +2,14 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"zmailer/agents/protocol"
@@ -182,7 +184,12 @@ func (q *Queue) agentGone(a *agent, err error) {
 	}
 	lost := len(a.jobs)
 	q.logEnd(a, lost, err)
-	if a.answered == 0 && !a.draining && !q.stopping {
+	switch {
+	case a.answered > 0 || a.draining || q.stopping:
+	case scarce(err):
+		// Descriptors, memory or processes of this host: there will be some in a moment.
+		p.until = q.now.Add(time.Second)
+	default:
 		// Nothing came of it: the next one waits.
 		p.failures++
 		p.until = q.now.Add(min(time.Second<<min(p.failures-1, 10), maxBackoff))
@@ -197,6 +204,17 @@ func (q *Queue) agentGone(a *agent, err error) {
 			q.mark(other)
 		}
 	}
+}
+
+// scarce says that an agent could not be started for want of something that comes and
+// goes.
+func scarce(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 func (q *Queue) logEnd(a *agent, lost int, err error) {

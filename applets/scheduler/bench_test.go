@@ -62,6 +62,14 @@ func TestMemory(t *testing.T) {
 	runtime.KeepAlive(q)
 }
 
+func TestMemoryLimit(t *testing.T) {
+	for n, want := range map[int]int64{0: memoryLimit, 1_000_000: memoryLimit, 5_000_000: memoryBase + 1_250_000_000} {
+		if got := limitFor(n); got != want {
+			t.Errorf("%d recipients: %d, want %d", n, got, want)
+		}
+	}
+}
+
 // BenchmarkQueue enters recipients of a deferred backlog and takes them out again.
 func BenchmarkQueue(b *testing.B) {
 	b.Run("insert", func(b *testing.B) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -118,6 +119,9 @@ func (w *world) launch(s *agentSpec) (*child, error) {
 	n := w.launched
 	agent := w.agent
 	w.mu.Unlock()
+	if s.argv[0] == "/scarce" && n <= 20 {
+		return nil, &os.PathError{Op: "fork/exec", Path: s.argv[0], Err: syscall.EMFILE}
+	}
 	if s.argv[0] == "/nonexistent" {
 		return nil, fmt.Errorf("no such file")
 	}

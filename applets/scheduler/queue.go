@@ -39,6 +39,7 @@ type Queue struct {
 	stopped   chan struct{}
 	tasks     int // at the disk
 
+	memory int64 // limit that is set
 	limits limits
 	scan   scanState
 	stats  stats
@@ -167,6 +168,7 @@ func (q *Queue) run(ctx context.Context) {
 func (q *Queue) everySecond() {
 	q.startable = q.conf.StartRate
 	q.forgetRates()
+	q.boundMemory()
 	for _, p := range q.pools {
 		q.tendPool(p)
 	}

@@ -548,3 +548,14 @@ func TestStop(t *testing.T) {
 		time.Sleep(2 * time.Hour) // the agent's goroutine ends
 	})
 }
+
+// TestScarce: descriptors that are short for a while hold up delivery for no longer.
+func TestScarce(t *testing.T) {
+	inBubble(t, "match '*/*' command=/scarce", func(t *testing.T, w *world) {
+		id := w.send(letter{from: "ann@a.test", to: []string{"smtp/b.test/joe"}})
+		time.Sleep(25 * time.Second) // 20 starts fail, one a second
+		if !w.gone(id) {
+			t.Error("not delivered when there are descriptors again")
+		}
+	})
+}
