@@ -99,6 +99,9 @@ func run(row *Applet, name string, args []string) int {
 	if raised() && !row.Submit {
 		return fail(name, proc.Exit(proc.NoPerm, "does not run with the rights of another user (remove the set-id bit)"))
 	}
+	if row.Class == Daemon {
+		proc.Hangups()
+	}
 	if row.Collect != 0 {
 		debug.SetGCPercent(row.Collect)
 	}

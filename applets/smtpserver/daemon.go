@@ -7,9 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 
 	"zmailer/shellcfg"
 	"zmailer/shellcfg/resolver"
