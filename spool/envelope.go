@@ -50,6 +50,7 @@ type Envelope struct {
 	Comment   string // for people, ignored by programs
 	Owner     string // uid of the submitter, in a copy that the router made of his file
 
+	Tag    string   // words that the SMTP server leaves for the policy
 	Header []string // header fields, each in one line, that the router puts on top
 
 	NotBefore time.Time // first attempt of delivery, in whole seconds: RFC 4865; zero: now
@@ -107,6 +108,7 @@ func (e *Envelope) Append(b []byte) ([]byte, error) {
 	w.value("loginname", e.LoginName)
 	w.value("priority", e.Priority)
 	w.value("hold", e.Hold)
+	w.value("tag", e.Tag)
 	if !e.NotBefore.IsZero() {
 		w.value("notbefore", strconv.FormatInt(e.NotBefore.Unix(), 10))
 	}
@@ -312,6 +314,8 @@ func (e *Envelope) text(keyword string) *string {
 		return &e.Priority
 	case "hold":
 		return &e.Hold
+	case "tag":
+		return &e.Tag
 	case "comment":
 		return &e.Comment
 	case "owner":

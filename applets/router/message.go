@@ -235,7 +235,7 @@ func headerRecipients(h rfc5322.Header) []spool.Recipient {
 func (m *message) facts() *policy.Message {
 	return &policy.Message{
 		ID: string(m.ID), Sender: m.sender, Client: m.Env.Client, Helo: m.Env.Helo, AuthUser: m.Env.AuthUser,
-		Owner: m.owner, Size: m.Size, MessageID: m.msgid, Priority: m.Env.Priority,
+		Owner: m.owner, Size: m.Size, MessageID: m.msgid, Priority: m.Env.Priority, Tag: m.Env.Tag,
 		EnvID: m.Env.EnvID, Ret: m.Env.Ret, BodyType: m.Env.BodyType, TLS: m.Env.TLS, Via: m.Env.Via,
 		SMTPUTF8: m.Env.SMTPUTF8, RequireTLS: m.Env.RequireTLS,
 		External: m.Env.External, ErrorMsg: m.Env.ErrorMsg, Released: m.released, Header: m.fields,

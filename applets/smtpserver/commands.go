@@ -3,6 +3,7 @@ package smtpserver
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"path/filepath"
@@ -26,7 +27,7 @@ func (c *config) commands() map[string]shell.Command {
 		"auth_clear":   c.declare(c.authClear),
 		"client_certs": c.declare(c.clientCerts),
 		"senders":      c.declare(c.senderLogins),
-		"limit":        c.declare(c.limit),
+		"limit":        c.limitCommand,
 		"ask":          c.declare(c.ask),
 		"proxy_from":   c.declare(c.proxyFrom),
 		"xclient_from": c.declare(c.xclientFrom),
@@ -42,6 +43,9 @@ func (c *config) commands() map[string]shell.Command {
 		"defer":     decide(func(v *verdict, args []string) error { v.refusal = parseReply(4, args); return nil }),
 		"relay":     decide(func(v *verdict, args []string) error { v.relay = true; return noArgs(args) }),
 		"login":     decide(loginCommand),
+		"freeze":    decideFor(freezeCommand),
+		"tag":       decideFor(tagCommand),
+		"delay":     decideFor(delayCommand),
 		"client_in": clientIn,
 
 		"dnsbl":       dnsbl,
@@ -57,6 +61,7 @@ func (c *config) commands() map[string]shell.Command {
 		"header":     headerCommand,
 		"introspect": c.introspect,
 		"filter":     filter,
+		"attachment": attachment,
 	}
 }
 
@@ -151,18 +156,20 @@ func (c *config) ask(call *shell.Call) error {
 	return nil
 }
 
-// limit NAME=VALUE...
-func (c *config) limit(call *shell.Call) error {
-	l := &c.limits
-	numbers := map[string]*int{
-		"rcpts": &l.rcpts, "sessions": &l.sessions, "per_address": &l.perAddress, "errors": &l.errors,
-		"rejects": &l.rejects, "idle": &l.idle, "logins": &l.logins, "user_logins": &l.userLogins, "routers": &l.routers,
+// set reads NAME=VALUE... In a session only what has not been used up by its
+// beginning can be changed.
+func (l *limits) set(args []string, session bool) error {
+	numbers := map[string]*int{"rcpts": &l.rcpts, "errors": &l.errors, "rejects": &l.rejects, "idle": &l.idle}
+	sizes := map[string]*int64{"size": &l.size, "rate": &l.rate}
+	times := map[string]*time.Duration{"command": &l.command, "data": &l.data, "hook": &l.hook}
+	if !session {
+		maps.Copy(numbers, map[string]*int{
+			"sessions": &l.sessions, "per_address": &l.perAddress, "logins": &l.logins, "user_logins": &l.userLogins, "routers": &l.routers,
+		})
+		sizes["free"] = &l.free
+		maps.Copy(times, map[string]*time.Duration{"router": &l.router, "shutdown": &l.shutdown})
 	}
-	sizes := map[string]*int64{"size": &l.size, "free": &l.free, "rate": &l.rate}
-	times := map[string]*time.Duration{
-		"command": &l.command, "data": &l.data, "router": &l.router, "hook": &l.hook, "shutdown": &l.shutdown,
-	}
-	for _, arg := range call.Args {
+	for _, arg := range args {
 		name, value, _ := strings.Cut(arg, "=")
 		var err error
 		if p := numbers[name]; p != nil {
@@ -176,6 +183,9 @@ func (c *config) limit(call *shell.Call) error {
 			}
 		} else {
 			err = errors.New("no such limit")
+			if session {
+				err = errors.New("no such limit of a session")
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", arg, err)

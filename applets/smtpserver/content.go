@@ -3,13 +3,10 @@ package smtpserver
 import (
 	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
-	"time"
 
 	"zmailer/shellcfg/shell"
 	"zmailer/spool"
-	"zmailer/spool/proc"
 	"zmailer/spool/rfc5322"
 )
 
@@ -63,29 +60,4 @@ func headerCommand(call *shell.Call) int {
 		}
 	}
 	return status
-}
-
-// filter PROGRAM [ARGUMENT...]: runs a program with the message on its standard
-// input. Its status is that of the program, or 75 if it could not be run.
-func filter(call *shell.Call) int {
-	s, err := messageOf(call)
-	if err == nil && len(call.Args) == 0 {
-		err = errors.New("want a program")
-	}
-	if err != nil {
-		return call.Fail(fmt.Errorf("filter: %w", err))
-	}
-	cmd := exec.CommandContext(call.Ctx, call.Args[0], call.Args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.mail.held.reader(), call.Stdout, call.Stderr
-	cmd.WaitDelay = time.Second
-	err = cmd.Run()
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &exit) && exit.Exited():
-		return exit.ExitCode()
-	}
-	s.log.Error("filter", "client", s.clientText, "spoolid", string(s.mail.id), "err", err)
-	return proc.TempFail
 }

@@ -1,6 +1,7 @@
 package smtpserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ func (s *session) beginData() *smtp.SMTPError {
 	s.mail.begun = time.Now()
 	if s.inspects() {
 		s.mail.held = newHeld(s.srv.spool)
-		s.mail.body = body{w: s.mail.held, limit: s.cfg.limits.size}
+		s.mail.body = body{w: s.mail.held, limit: s.limits.size}
 		return nil
 	}
 	sub, err := s.srv.spool.SubmitAs(s.mail.id, s.envelope())
@@ -63,7 +64,7 @@ func (s *session) beginData() *smtp.SMTPError {
 		return s.storageError("begin", err)
 	}
 	s.mail.sub = sub
-	s.mail.body = body{w: sub, limit: s.cfg.limits.size}
+	s.mail.body = body{w: sub, limit: s.limits.size}
 	return nil
 }
 
@@ -99,7 +100,8 @@ func (s *session) envelope() *spool.Envelope {
 		Helo:       heloText(s.helo),
 		TLS:        s.tlsText,
 		LoginName:  s.loginName(),
-		Hold:       m.hold,
+		Hold:       cmp.Or(m.hold, s.hold),
+		Tag:        s.joinTags(),
 		NotBefore:  m.opts.later,
 		Priority:   m.opts.priority,
 		RequireTLS: m.opts.RequireTLS,
@@ -142,7 +144,7 @@ func (s *session) dataCommand() error {
 // read reads octets of the message under the rules of a message.
 func (s *session) read(f func(*body) error) error {
 	b := &s.mail.body
-	s.mail.reading, s.timeout = b, s.cfg.limits.data
+	s.mail.reading, s.timeout = b, s.limits.data
 	err := f(b)
 	s.mail.reading = nil
 	return err
@@ -291,14 +293,14 @@ func (s *session) breakMail() {
 // refuseChunk reads a chunk that nobody wants. The last one of a message ends the
 // transaction: what follows it in the same breath is the next message.
 func (s *session) refuseChunk(n int64, last bool, e *smtp.SMTPError) error {
-	if n > s.cfg.limits.size+maxDrain {
+	if n > s.limits.size+maxDrain {
 		s.say(errSize)
 		s.farewell("4.7.0 " + s.cfg.conf.Hostname + " Error: chunk is too big")
 		return nil
 	}
 	nowhere := body{fault: errBroken}
 	s.mail.begun = time.Now()
-	s.mail.reading, s.timeout = &nowhere, s.cfg.limits.data
+	s.mail.reading, s.timeout = &nowhere, s.limits.data
 	err := s.in.chunk(&nowhere, n)
 	s.mail.reading = nil
 	if err != nil {

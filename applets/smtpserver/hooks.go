@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -16,6 +17,7 @@ import (
 type verdict struct {
 	refusal *smtp.SMTPError // nil: go on
 	relay   bool            // the client may send to everybody
+	delay   time.Duration   // before the reply
 	token   bool            // a token is being judged
 	login   string          // whose it is
 }
@@ -28,6 +30,20 @@ func decide(f func(v *verdict, args []string) error) shell.Command {
 			return call.Fail(fmt.Errorf("%s: belongs into a function smtp_connect, smtp_helo, smtp_mail, smtp_rcpt, smtp_data or smtp_message", call.Name))
 		}
 		if err := f(&s.verdict, call.Args); err != nil {
+			return call.Fail(fmt.Errorf("%s: %w", call.Name, err))
+		}
+		return 0
+	}
+}
+
+// decideFor is decide for what the session itself takes.
+func decideFor(f func(s *session, args []string) error) shell.Command {
+	return func(call *shell.Call) int {
+		s, ok := call.Host.(*session)
+		if !ok {
+			return call.Fail(fmt.Errorf("%s: there is no client while the file is loaded", call.Name))
+		}
+		if err := f(s, call.Args); err != nil {
 			return call.Fail(fmt.Errorf("%s: %w", call.Name, err))
 		}
 		return 0
@@ -61,11 +77,12 @@ func (s *session) hook(fn string, args ...string) *smtp.SMTPError {
 		s.shell = s.cfg.prog.Session(s.ctx, s)
 	}
 	s.setHookVars(fn, args)
-	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.limits.hook)
+	ctx, cancel := context.WithTimeout(s.ctx, s.limits.hook)
 	defer cancel()
 	s.shell.SetContext(ctx)
 	s.verdict = verdict{token: fn == "smtp_token"}
 	status, err := s.shell.Call(fn, args...)
+	s.wait(s.verdict.delay)
 	switch {
 	case s.probe:
 	case err != nil:

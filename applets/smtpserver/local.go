@@ -51,7 +51,7 @@ func localSession(ctx context.Context, conf *shellcfg.Conf, sp *spool.Spool, in 
 	cfg.limits.errors, cfg.limits.rejects, cfg.limits.idle = maxLocal, maxLocal, maxLocal
 	log := slog.New(slog.DiscardHandler)
 	s := &session{
-		srv: newServer(log, sp, cfg), cfg: cfg, log: log, ctx: ctx, conn: &pipe{in, out},
+		srv: newServer(log, sp, cfg), cfg: cfg, limits: &cfg.limits, log: log, ctx: ctx, conn: &pipe{in, out},
 		role: roleMX, local: &who, relay: true, name: found("localhost"), begun: time.Now(),
 	}
 	s.in.init(in, s.beforeRead)

@@ -32,7 +32,8 @@ type transaction struct {
 	fields  []string // header fields to add
 	told    string   // the recipient that milters are told of
 	hold    string   // why the message is to be kept for the administrator
-	discard string   // the filter that wants the message thrown away
+	tags    string
+	discard string // the filter that wants the message thrown away
 	body    body
 	chunks  bool // BDAT has begun
 	broken  bool // a chunk was refused, and with it the message
@@ -127,9 +128,9 @@ func (s *session) beginMail(arg string) *smtp.SMTPError {
 		return refuse(501, 5, 1, 7, "Bad sender address: no domain")
 	case s.role == roleSubmission && !trusted && s.authUser == "":
 		return errNeedAuth
-	case opts.Size > s.cfg.limits.size:
+	case opts.Size > s.limits.size:
 		return refuse(552, 5, 3, 4, "Message size exceeds the limit")
-	case !s.srv.room(s.cfg.limits.free + opts.Size):
+	case !s.srv.room(s.limits.free + opts.Size):
 		s.log.Error("no disk space", "client", s.clientText, "size", opts.Size)
 		return refuse(452, 4, 3, 1, "Insufficient system storage, try again later")
 	}
@@ -206,9 +207,9 @@ func (s *session) rcptTo(arg string) {
 	case len(s.waiting) >= maxWaiting:
 		s.settle()
 	}
-	if len(s.mail.rcpts)+len(s.waiting) >= s.cfg.limits.rcpts {
+	if len(s.mail.rcpts)+len(s.waiting) >= s.limits.rcpts {
 		s.settle()
-		if len(s.mail.rcpts) >= s.cfg.limits.rcpts {
+		if len(s.mail.rcpts) >= s.limits.rcpts {
 			s.raw("452 4.5.3 Error: too many recipients\r\n")
 			return
 		}
@@ -304,7 +305,7 @@ func (s *session) refuseRcpt(addr string, e *smtp.SMTPError) {
 	s.rejects++
 	s.logRefused("rcpt", addr, e)
 	s.say(e)
-	if s.rejects >= s.cfg.limits.rejects {
+	if s.rejects >= s.limits.rejects {
 		s.farewell("4.7.0 " + s.cfg.conf.Hostname + " Error: too many refused recipients")
 	}
 }

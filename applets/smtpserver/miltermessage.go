@@ -89,7 +89,7 @@ func (s *session) milterContent(l *milterLink, d *draft) *smtp.SMTPError {
 	var mods []milter.ModifyAction
 	act, err := s.askMilter(l, func(l *milterLink) (act *milter.Action, err error) {
 		// The whole of it has one time, and an answer that may bring a new body.
-		l.conn.expect(l.spec.content, s.cfg.limits.size+s.cfg.limits.size/8+1<<20)
+		l.conn.expect(l.spec.content, s.limits.size+s.limits.size/8+1<<20)
 		act, mods, err = showMilter(l.sess, d)
 		return act, err
 	})
@@ -219,7 +219,7 @@ func (s *session) addRcpt(arg, params string) error {
 	if e != nil {
 		return errors.New(e.Message)
 	}
-	if len(s.mail.rcpts) >= 2*s.cfg.limits.rcpts {
+	if len(s.mail.rcpts) >= 2*s.limits.rcpts {
 		return errors.New("too many recipients")
 	}
 	r := spool.Recipient{Addr: to.String(), Notify: notifyText(opts.Notify), ORcpt: orcptText(&opts)}

@@ -117,7 +117,7 @@ func (r *relayCheck) client(ctx context.Context, as role, ip netip.Addr) error {
 	}
 	near, far := net.Pipe()
 	s := &session{
-		srv: r.srv, cfg: r.cfg, log: r.srv.log, ctx: ctx, conn: far, role: as, probe: true,
+		srv: r.srv, cfg: r.cfg, limits: &r.cfg.limits, log: r.srv.log, ctx: ctx, conn: far, role: as, probe: true,
 		client: ip, clientText: ip.String(), name: found("unknown"), begun: time.Now(),
 	}
 	s.in.init(far, s.beforeRead)

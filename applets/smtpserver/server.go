@@ -110,7 +110,7 @@ func (srv *server) serve(ctx context.Context, c net.Conn, spec listenSpec) {
 		cfg = srv.cfg.Load() // it has just been replaced
 	}
 	s := &session{
-		srv: srv, cfg: cfg, log: srv.log, ctx: ctx, conn: c, role: spec.role, listens: spec,
+		srv: srv, cfg: cfg, log: srv.log, ctx: ctx, conn: c, role: spec.role, listens: spec, limits: &cfg.limits,
 		begun: time.Now(),
 	}
 	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {

@@ -34,6 +34,8 @@ type session struct {
 	name       *lookup    // reverse DNS, under way
 	local      *LocalUser // the user behind standard input; nil for a client on the network
 	relay      bool       // may send to everybody
+	limits     *limits    // of the configuration, or of its own
+	hold, tags string     // for all its messages, by a hook
 	probe      bool       // of CheckRelay: refusals of the policy do not count
 
 	tls      *tls.Conn
@@ -81,7 +83,7 @@ var (
 // run speaks with the client until one of the two has enough.
 func (s *session) run() {
 	defer s.end()
-	s.timeout = s.cfg.limits.command
+	s.timeout = s.limits.command
 	if s.connect() {
 		for !s.done {
 			if err := s.next(); err != nil && !errors.Is(err, errDone) {
@@ -152,7 +154,7 @@ func (s *session) renew() error {
 	}
 	if b != nil {
 		took := now.Sub(s.mail.begun)
-		if took > s.timeout && b.size < int64(took.Seconds())*s.cfg.limits.rate {
+		if took > s.timeout && b.size < int64(took.Seconds())*s.limits.rate {
 			return errSlow
 		}
 	}
@@ -214,7 +216,7 @@ func (s *session) say(e *smtp.SMTPError) {
 
 // mistake counts an error of the protocol, of which a client may make only some.
 func (s *session) mistake() {
-	if s.errs++; s.errs >= s.cfg.limits.errors {
+	if s.errs++; s.errs >= s.limits.errors {
 		s.farewell("4.7.0 " + s.cfg.conf.Hostname + " Error: too many errors")
 		s.trouble = errors.New("too many errors")
 	}

@@ -89,7 +89,7 @@ func (s *session) withoutArg(arg []byte, f func() error) error {
 // count counts a command that leads to no mail. Too many of them are a mistake
 // each.
 func (s *session) count() {
-	if s.idles++; s.idles > s.cfg.limits.idle {
+	if s.idles++; s.idles > s.limits.idle {
 		s.mistake()
 	}
 }
@@ -154,7 +154,7 @@ func (s *session) hello(name string, extended, lmtp bool) {
 	b := append(s.out, "250-"...)
 	b = append(b, s.cfg.conf.Hostname...)
 	b = append(b, "\r\n250-PIPELINING\r\n250-SIZE "...)
-	b = strconv.AppendInt(b, s.cfg.limits.size, 10)
+	b = strconv.AppendInt(b, s.limits.size, 10)
 	b = append(b, "\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n"...)
 	if s.cfg.tls != nil && s.tls == nil && s.local == nil && s.cfg.certs.ready() {
 		b = append(b, "250-STARTTLS\r\n"...)
@@ -163,7 +163,7 @@ func (s *session) hello(name string, extended, lmtp bool) {
 		b = append(b, "250-REQUIRETLS\r\n"...)
 	}
 	b = append(b, "250-LIMITS RCPTMAX="...)
-	b = strconv.AppendInt(b, int64(s.cfg.limits.rcpts), 10)
+	b = strconv.AppendInt(b, int64(s.limits.rcpts), 10)
 	b = append(b, '\r', '\n')
 	if s.submits() || s.role == roleSubmission {
 		b = laterOffer(b, time.Now())

@@ -18,6 +18,7 @@ var messageCommands = map[string]shell.Command{
 	"messageid":  fact(func(s *Session) string { return s.msg.MessageID }),
 	"spoolid":    fact(func(s *Session) string { return s.msg.ID }),
 	"priority":   fact(func(s *Session) string { return s.msg.Priority }),
+	"tag":        fact(func(s *Session) string { return s.msg.Tag }),
 	"size":       fact(func(s *Session) string { return strconv.FormatInt(s.msg.Size, 10) }),
 	"owner":      fact(func(s *Session) string { return strconv.Itoa(s.msg.Owner) }),
 	"privilege":  fact(func(s *Session) string { return strconv.Itoa(s.privilegeOf(s.cur)) }),

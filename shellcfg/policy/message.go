@@ -15,6 +15,7 @@ type Message struct {
 	Size                 int64
 	MessageID            string
 	Priority             string
+	Tag                  string // words of the SMTP server's policy
 	EnvID                string // RFC 3461
 	Ret                  string // RFC 3461
 	BodyType             string // as in the envelope

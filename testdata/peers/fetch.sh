@@ -69,7 +69,6 @@ sasl sasl2-bin libsasl2-modules
 pebble pebble
 gsasl gsasl
 opendkimd opendkim
-rspamd rspamd
 unbound unbound
 spamassassin spamassassin
 END
