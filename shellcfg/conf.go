@@ -176,6 +176,10 @@ func (c *Conf) Vars() map[string]string {
 		"MAILVAR": c.MailVar, "MAILBOX": c.Mailbox, "HOSTNAME": c.Hostname, "MYDOMAIN": c.MyDomain,
 		"SMARTHOST": c.SmartHost, "SMTPLISTEN": c.SMTPListen, "SPOOLSYNC": c.SpoolSync,
 	}
+	// Where the service manager has put secrets for this daemon; systemd.exec(5).
+	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
+		vars["CREDENTIALS_DIRECTORY"] = dir
+	}
 	for name, v := range c.vars {
 		if _, known := vars[name]; !known {
 			vars[name] = v

@@ -109,6 +109,12 @@ func (in *instance) start(cmd *cobra.Command, names []string) error {
 	if err := in.frozen(); err != nil {
 		return err
 	}
+	if m := in.serviceManager(); m != nil && in.pid("zmailer") == 0 {
+		if err := m.do("start", names); err != nil {
+			return err
+		}
+		return in.awaitUnits(cmd, orAll(names))
+	}
 	names = orAll(names)
 	if in.pid("zmailer") == 0 {
 		if err := in.detach(names); err != nil {
@@ -122,6 +128,26 @@ func (in *instance) start(cmd *cobra.Command, names []string) error {
 		}
 	}
 	return in.awaitStart(cmd, names)
+}
+
+// awaitUnits waits until daemons that the service manager has started answer.
+func (in *instance) awaitUnits(cmd *cobra.Command, names []string) error {
+	waiting := slices.Clone(names)
+	poll(cmd.Context(), startWindow, func() bool {
+		waiting = slices.DeleteFunc(waiting, in.answers)
+		return len(waiting) == 0
+	})
+	if len(waiting) > 0 {
+		return proc.Exit(proc.Unavailable, "%s: no answer within %s; see: systemctl status zmailer-%s", strings.Join(waiting, ", "), startWindow, waiting[0])
+	}
+	in.printRunning(cmd, names)
+	return nil
+}
+
+func (in *instance) printRunning(cmd *cobra.Command, names []string) {
+	for _, name := range names {
+		fmt.Fprintf(cmd.OutOrStdout(), "%-11s running  pid %d\n", name, in.pid(name))
+	}
 }
 
 // detach starts the supervisor as a process of its own session.
@@ -196,15 +222,18 @@ func (in *instance) awaitStart(cmd *cobra.Command, names []string) error {
 	case len(waiting) > 0:
 		return proc.Exit(proc.Unavailable, "%s: no answer within %s; see the logs in %s", strings.Join(waiting, ", "), startWindow, in.conf.LogDir)
 	}
-	for _, name := range names {
-		fmt.Fprintf(cmd.OutOrStdout(), "%-11s running  pid %d\n", name, in.pid(name))
-	}
+	in.printRunning(cmd, names)
 	return nil
 }
 
 func (in *instance) kill(cmd *cobra.Command, names []string) error {
 	all := len(names) == 0
 	supervisor := in.pid("zmailer")
+	if m := in.serviceManager(); m != nil && supervisor == 0 {
+		if err := m.do("stop", names); err != nil {
+			return err
+		}
+	}
 	if all && supervisor > 0 {
 		terminate(supervisor, func() bool { return in.pid("zmailer") != supervisor })
 	}
@@ -377,7 +406,7 @@ func (in *instance) printStatus(cmd *cobra.Command, statuses []daemonStatus) err
 		}
 		fmt.Fprintln(out)
 	}
-	if supervisor == 0 {
+	if supervisor == 0 && in.serviceManager() == nil {
 		fmt.Fprintln(out, "supervisor  stopped  (nothing restarts a daemon that dies; start it with: zmailer)")
 	}
 	if frozen {

@@ -176,6 +176,14 @@ func (o *options) handOver(p paths, uid, gid int) error {
 			return err
 		}
 	}
+	// A service manager may start it as this user.
+	pid, err := os.OpenFile(filepath.Join(p.spool, spool.RunDir, "smtpserver.pid"), os.O_WRONLY|os.O_CREATE|syscall.O_NOFOLLOW, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(pid.Chown(uid, gid), pid.Close()); err != nil {
+		return err
+	}
 	log, err := os.OpenFile(filepath.Join(p.logs, "smtpserver"), os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW, 0o640)
 	if err != nil {
 		return err
