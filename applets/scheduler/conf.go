@@ -160,6 +160,9 @@ func (l *loader) queue(_ string, args []string) error {
 func (c *Clause) set(key, v string, hasValue bool) error {
 	a, ok := attributes[key]
 	if !ok {
+		if instead := dropped[key]; instead != "" {
+			return fmt.Errorf("attribute %s is one of ZMailer that is gone: %s", key, instead)
+		}
 		return fmt.Errorf("unknown attribute %q", key)
 	}
 	if !hasValue {
@@ -208,6 +211,23 @@ var attributes = map[string]attribute{
 	"ageorder":           {flag: true, set: flagAttr(func(c *Clause) *bool { return &c.AgeOrder })},
 	"queueonly":          {flag: true, set: flagAttr(func(c *Clause) *bool { return &c.QueueOnly })},
 	"byhost":             {flag: true, set: flagAttr(func(c *Clause) *bool { return &c.ByHost })},
+}
+
+// dropped says what takes the place of attributes of ZMailer's scheduler.conf that are not
+// here; the manual page lists them too.
+var dropped = map[string]string{
+	"maxchannels": "write maxchannel", "maxrings": "write maxring", "maxtransport": "write maxta", "maxtransports": "write maxta",
+	"wakeuprestartonly": "new mail never wakes a destination in back-off",
+	"priority":          "use nice",
+	"syspriority":       "the service manager sets the scheduler's own priority",
+	"sysnice":           "the service manager sets the scheduler's own nice value",
+	"reporttimes":       "use delay-warning, and queue report-interval",
+	"deliveryform":      "put forms into the directory forms",
+	"expiryform":        "put forms into the directory forms",
+	"bychannel":         "agents are never shared between channels",
+	"gangschedule":      "threads of a clause share its agents already",
+	"maxhost":           "use maxthr, or byhost with maxring",
+	"deliver-by-window": "DELIVERBY (RFC 2852) is not offered to clients, so that no message carries a time",
 }
 
 func timeAttr(field func(*Clause) *time.Duration, least time.Duration) func(*Clause, string) error {

@@ -65,6 +65,9 @@ func TestConfigErrors(t *testing.T) {
 		{"match", "want a pattern"},
 		{"\nmatch 'x/*' speed=9", "s.conf:2"},
 		{"match 'x/*' speed=9", `unknown attribute "speed"`},
+		{"match 'x/*' maxrings=9", "write maxring"},
+		{"match 'x/*' reporttimes=4h", "use delay-warning"},
+		{"queue metrics=0.0.0.0:9225", "loopback address"},
 		{"match 'x/*' maxthr", "want maxthr=value"},
 		{"match 'x/*' maxthr=0", "want a number from 1"},
 		{"match 'x/*' maxthr=many", "want a number"},
@@ -155,5 +158,27 @@ func TestReadableStock(t *testing.T) {
 	}
 	if _, err := os.Stat("scheduler.conf"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDropped: the manual page names every attribute of ZMailer that is gone, and none
+// that is there.
+func TestDropped(t *testing.T) {
+	page, err := os.ReadFile("../../packaging/man/scheduler.conf.5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range dropped {
+		if _, ok := attributes[key]; ok {
+			t.Errorf("%s is there", key)
+		}
+		if !strings.Contains(string(page), strings.TrimSuffix(key, "s")) {
+			t.Errorf("scheduler.conf(5) does not say what became of %s", key)
+		}
+	}
+	for key := range attributes {
+		if !strings.Contains(string(page), key) {
+			t.Errorf("scheduler.conf(5) does not have %s", key)
+		}
 	}
 }
