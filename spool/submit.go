@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"time"
 
 	"zmailer/spool/disk"
 )
@@ -30,6 +31,10 @@ type Journal interface {
 // Exactly one of Commit and Abort ends it. Not safe for concurrent use.
 type Submission struct {
 	ID ID
+
+	// Modified, if it is set, becomes the time of the file, and so that of arrival: for
+	// mail that was accepted before.
+	Modified time.Time
 
 	s    *Spool
 	temp string    // its path in public/
@@ -176,6 +181,11 @@ func (sub *Submission) commit(ctx context.Context) error {
 	}
 	if err := sub.file.Close(); err != nil {
 		return err
+	}
+	if !sub.Modified.IsZero() {
+		if err := os.Chtimes(sub.temp, sub.Modified, sub.Modified); err != nil {
+			return err
+		}
 	}
 	if err := sub.s.disk().Rename(sub.temp, sub.s.Path(RouterDir, sub.ID)); err != nil {
 		return err

@@ -41,6 +41,7 @@ func Command(stock map[string]string) *cobra.Command {
 	for _, m := range mailers() {
 		root.AddCommand(m.command(stock))
 	}
+	root.AddCommand(queueCommand())
 	return root
 }
 
