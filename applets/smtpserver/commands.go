@@ -32,6 +32,7 @@ func (c *config) commands() map[string]shell.Command {
 		"proxy_from":   c.declare(c.proxyFrom),
 		"xclient_from": c.declare(c.xclientFrom),
 		"etrn_from":    c.declare(c.etrnFrom),
+		"contact":      c.declare(c.contactText),
 		"verify":       c.declare(c.verify),
 		"arc_trust":    c.declare(c.arcTrust),
 		"relation":     c.declare(c.relation),

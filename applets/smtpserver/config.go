@@ -87,6 +87,7 @@ type config struct {
 	asks              asks
 	checks            checks
 	milters           []*milterSpec
+	contact           string
 
 	auth    authentication
 	senders senders

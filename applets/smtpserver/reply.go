@@ -1,11 +1,13 @@
 package smtpserver
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
 	"github.com/emersion/go-smtp"
 
+	"zmailer/shellcfg/shell"
 	"zmailer/spool/rfc5322"
 )
 
@@ -19,6 +21,31 @@ const flushAt = 4 << 10
 // refuse makes a reply that is an error.
 func refuse(code int, class, subject, detail int, text string) *smtp.SMTPError {
 	return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{class, subject, detail}, Message: text}
+}
+
+// contactText is contact TEXT: what stands behind refusals. %i is the message's id,
+// %c the client's address.
+func (c *config) contactText(call *shell.Call) error {
+	if c.contact = rfc5322.OneLine(strings.Join(call.Args, " "), maxReplyText); c.contact == "" {
+		return errors.New("want a text, such as: ask postmaster@example.org about %i")
+	}
+	return nil
+}
+
+// withContact adds the contact to a refusal that somebody may want to ask about: of an
+// address or by policy, and for good.
+func (s *session) withContact(e *smtp.SMTPError) *smtp.SMTPError {
+	subject := e.EnhancedCode[1]
+	if s.cfg.contact == "" || e.Code < 500 || subject != 1 && subject != 7 && subject != 6 || isSyntax(e) {
+		return e
+	}
+	id := string(s.mail.id)
+	if id == "" {
+		id = s.clientText
+	}
+	with := *e
+	with.Message += "\n" + strings.NewReplacer("%i", id, "%c", s.clientText).Replace(s.cfg.contact)
+	return &with
 }
 
 // appendReply appends a reply of as many lines as text has. The enhanced code is

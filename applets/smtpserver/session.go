@@ -208,6 +208,7 @@ func (s *session) spill() {
 
 // say replies with an error. 421 is the last word: RFC 5321 §3.8.
 func (s *session) say(e *smtp.SMTPError) {
+	e = s.withContact(e)
 	s.reply(e.Code, e.EnhancedCode, e.Message)
 	if e.Code == 421 {
 		s.done = true
