@@ -40,7 +40,9 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("USER", "joe")
-			return nil
+			peers, err := filepath.Abs("../testdata/peers")
+			env.Setenv("PEERSCRIPTS", peers)
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"instance": instanceCmd,
