@@ -29,6 +29,7 @@ type Mailer struct {
 	Where string // file:line
 	User  string // who runs it; empty is the default user
 	Limit time.Duration
+	runner.Limits
 
 	flags flagSet
 	words []word
@@ -129,7 +130,7 @@ func LoadMailers(ctx context.Context, path string, vars map[string]string) (map[
 
 func parseMailer(args []string, vars map[string]string) (*Mailer, error) {
 	if len(args) == 0 || args[0] == "" || strings.Contains(args[0], "=") {
-		return nil, errors.New("want a name, then flags=, user=, limit= and command=")
+		return nil, errors.New("want a name, then flags=, user=, limit=, limits= and command=")
 	}
 	m := &Mailer{Name: args[0], Limit: runner.DefaultLimit}
 	for _, arg := range args[1:] {
@@ -147,10 +148,12 @@ func parseMailer(args []string, vars map[string]string) (*Mailer, error) {
 			if m.Limit, err = time.ParseDuration(v); err != nil || m.Limit < time.Second {
 				err = fmt.Errorf("limit %.40q: want a time of at least a second, such as 5m", v)
 			}
+		case "limits":
+			m.Limits, err = runner.ParseLimits(v)
 		case "command":
 			m.words, err = parseCommand(v, vars)
 		default:
-			err = fmt.Errorf("unknown attribute %.40q: want flags, user, limit or command", key)
+			err = fmt.Errorf("unknown attribute %.40q: want flags, user, limit, limits or command", key)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", m.Name, err)

@@ -148,7 +148,7 @@ func (a *agent) run(ctx context.Context, d *protocol.Delivery, r *run, u users.U
 	case err != nil:
 		return dsn.Perm("5.1.3", "mailer %s: %v", a.mailer.Name, err)
 	}
-	p := runner.Program{Argv: argv, Dir: "/", Env: a.environment(d, r, u), As: id, Limit: a.mailer.Limit, Input: r.write}
+	p := runner.Program{Argv: argv, Dir: "/", Env: a.environment(d, r, u), As: id, Limit: a.mailer.Limit, Limits: a.mailer.Limits, Input: r.write}
 	return p.Run(ctx).Result(path.Base(argv[0]), a.mailer.Limit)
 }
 

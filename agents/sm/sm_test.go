@@ -46,6 +46,7 @@ func TestConfErrors(t *testing.T) {
 		"mailer x command=/bin/cat a":                    "key=value",
 		"mailer x limit=1 command=/bin/cat":              "limit",
 		"mailer x limit=1ms command=/bin/cat":            "limit",
+		"mailer x limits=cpu command=/bin/cat":           "cpu=60s",
 		"mailer x color=red command=/bin/cat":            "unknown attribute",
 		"mailer x flags=S user=joe command=/bin/cat":     "contradict",
 		"mailer x command=/bin/a\nmailer x command=/b/c": "defined at",
@@ -200,10 +201,11 @@ func TestMissingFields(t *testing.T) {
 
 func TestFailures(t *testing.T) {
 	for command, want := range map[string]dsn.Action{
-		"mailer x command='/bin/sh -c \"exit 67\"'":                dsn.Failed,
-		"mailer x command='/bin/sh -c \"exit 1\"'":                 dsn.Deferred,
-		"mailer x command=/nonexistent/prog":                       dsn.Deferred,
-		"mailer x limit=1s command='/bin/sh -c \"exec sleep 60\"'": dsn.Deferred,
+		"mailer x command='/bin/sh -c \"exit 67\"'":                           dsn.Failed,
+		"mailer x command='/bin/sh -c \"exit 1\"'":                            dsn.Deferred,
+		"mailer x command=/nonexistent/prog":                                  dsn.Deferred,
+		"mailer x limits=cpu=1s command='/bin/sh -c \"while :; do :; done\"'": dsn.Deferred,
+		"mailer x limit=1s command='/bin/sh -c \"exec sleep 60\"'":            dsn.Deferred,
 	} {
 		if r := site(t, command)(rcpts("joe")); r[0].Action != want {
 			t.Errorf("%s: %+v", command, r)
