@@ -28,6 +28,7 @@ import (
 	"zmailer/applets/setup"
 	"zmailer/applets/smtpserver"
 	"zmailer/applets/tlscheck"
+	"zmailer/applets/tlsrpt"
 	"zmailer/applets/vacation"
 	"zmailer/shellcfg"
 	"zmailer/shellcfg/cf"
@@ -91,6 +92,7 @@ func Table() []Applet {
 		{Name: "passwd", Class: Admin, Help: "Set the password of a user who sends mail by SMTP", Command: smtpserver.PasswdCommand},
 		{Name: "tlscheck", Class: Admin, Help: "Say how mail to a domain would be encrypted, and try", Command: tlscheck.Command},
 		{Name: "dkim-key", Class: Admin, Help: "Make a key that signs mail of a domain, and print its DNS record", Command: dkimkey.Command},
+		{Name: "tlsrpt", Class: Admin, Help: "Report to other domains how our mail to them was encrypted", Command: tlsrpt.Command},
 		{Name: "ta-test", Class: Admin, Help: "Prove that a transport agent speaks the protocol", Command: tatest.Command},
 		{Name: "fsck", Class: Admin, Help: "Check every file of the spool, and repair what is wrong", Command: fsck.Command},
 		{Name: "cleanup", Class: Admin, Help: "Remove rubbish from the spool", Command: fsck.CleanupCommand},

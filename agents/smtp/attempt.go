@@ -40,6 +40,7 @@ func (j *job) setups(ctx context.Context, targets []target) []setup {
 		su.from = c.opt.sources.of(su.target, j.sender())
 		var err error
 		if su.trust, err = c.trustFor(ctx, su.target, j.wish); err != nil {
+			c.countUnusable(su.target, &su.trust, err)
 			j.note(unreachable("4.7.5", "%s: %v", su.target.relay, err))
 			continue
 		}

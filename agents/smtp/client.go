@@ -35,7 +35,10 @@ func newClient(o options) *client {
 }
 
 // close ends the idle sessions.
-func (c *client) close() { c.pool.close() }
+func (c *client) close() {
+	c.pool.close()
+	c.opt.record.Close()
+}
 
 // A job is a delivery under way.
 type job struct {

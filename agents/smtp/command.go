@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"zmailer/agents/protocol"
+	"zmailer/agents/tlsrpt"
 	"zmailer/shellcfg"
 	"zmailer/shellcfg/resolver"
 	"zmailer/spool/proc"
@@ -100,6 +101,9 @@ func run(ctx context.Context, args []string) error {
 		return proc.Exit(proc.Config, "%w", err)
 	}
 	o.stsDir = spool.RunPath("mta-sts")
+	if conf.Get("TLSREPORTS") != "" {
+		o.record = tlsrpt.NewRecorder(spool.RunPath(tlsrpt.RunDir), func(err error) { o.transcript.start().note(err.Error()) })
+	}
 	c := newClient(o)
 	defer c.close()
 	agent := &protocol.Agent{Spool: spool, Capacity: o.capacity, Deliver: c.Deliver}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"zmailer/agents/dkim"
+	"zmailer/agents/tlsrpt"
 	"zmailer/shellcfg/resolver"
 )
 
@@ -28,9 +29,10 @@ type options struct {
 	certificates []tls.Certificate // ours, for peers that ask for one
 	timeouts     timeouts
 	transcript   *transcriptFile
-	keys         *dkim.Keys // nil: nothing is signed
-	signAll      bool       // also mail of strangers that passes through
-	sealer       *sealer    // nil: such mail is not sealed
+	keys         *dkim.Keys       // nil: nothing is signed
+	signAll      bool             // also mail of strangers that passes through
+	record       *tlsrpt.Recorder // nil: nothing is counted for reports
+	sealer       *sealer          // nil: such mail is not sealed
 
 	capacity  int           // jobs at once
 	rcptMax   int           // recipients of a transaction

@@ -164,9 +164,12 @@ func (sc *stsCache) policy(ctx context.Context, c *client, domain string) *stsPo
 	text, err := sc.fetch(ctx, c, domain)
 	var p *stsPolicy
 	if err == nil {
-		p, err = parseSTS(text)
+		if p, err = parseSTS(text); err != nil {
+			err = &stsSyntax{err}
+		}
 	}
 	if err != nil {
+		c.countSTS(domain, err)
 		c.opt.transcript.start().note("MTA-STS of " + domain + ": " + err.Error())
 		return kept
 	}
@@ -311,6 +314,7 @@ func (c *client) stsTrust(ctx context.Context, t *target, tr *trust) (found bool
 		return false, nil
 	}
 	p := c.sts.policy(ctx, c, t.domain)
+	tr.sts = p
 	switch {
 	case p == nil:
 		tr.source += ", no MTA-STS"

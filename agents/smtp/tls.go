@@ -7,8 +7,8 @@ import (
 	"net/netip"
 )
 
-// secure turns encryption on as the policy for the target wants it.
-func (s *session) secure(ctx context.Context, su setup) *openFailure {
+// encrypt turns encryption on as the policy for the target wants it.
+func (s *session) encrypt(ctx context.Context, su setup) *openFailure {
 	if su.mode == tlsOff || su.mode == tlsMay && (!s.ext.startTLS || s.c.plainOnly.has(su.target.address)) {
 		return nil
 	}

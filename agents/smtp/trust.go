@@ -25,8 +25,9 @@ type trust struct {
 	tlsa   []resolver.TLSA // usable ones
 	base   string          // the name they belong to: for SNI and certificates
 	prints [][]byte
-	demand bool   // the message may not go without (REQUIRETLS)
-	source string // the rule, and what was found: for people
+	sts    *stsPolicy // that was found, whatever its mode
+	demand bool       // the message may not go without (REQUIRETLS)
+	source string     // the rule, and what was found: for people
 }
 
 // check is the part of the trust that a session's certificate was checked for:
