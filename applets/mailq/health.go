@@ -80,7 +80,7 @@ func (h *Health) complain(l level, remedy, format string, args ...any) {
 
 // countTime bounds the counting of the directories that the scheduler does not
 // keep: the report is to be there at once.
-const countTime = 500 * time.Millisecond
+const countTime = 80 * time.Millisecond
 
 // examine collects the health of the instance.
 func (v *viewer) examine() *Health {
