@@ -160,6 +160,48 @@ func TestSQLiteBesideWriter(t *testing.T) {
 	}
 }
 
+// TestSQLiteWithoutRights asks a database in a directory that the process cannot
+// write, as a confined router does. One with a write-ahead log cannot be asked then,
+// which is an error and no miss.
+func TestSQLiteWithoutRights(t *testing.T) {
+	if path := os.Getenv("SQLITE_DATABASE"); path != "" {
+		spec := Spec{Name: "table", Type: "sqlite", File: path, Options: sqlOptions()}
+		if filepath.Base(path) == "delete" {
+			expect(t, open(t, spec), "joe", "joe@example.org", "none", "-")
+		} else if _, err := Open(spec); err == nil || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%v; want an error on one line", err)
+		}
+		return
+	}
+	dir, err := os.MkdirTemp("", "zm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	for _, mode := range []string{"delete", "wal"} {
+		makeSQLite(t, filepath.Join(dir, mode), "PRAGMA journal_mode="+mode+";"+schema)
+	}
+	if err := os.Chmod(dir, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod(dir, 0o755)
+	d := newDaemon(t) // as somebody else, if this is root
+	program, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(d.dir+"/test", program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []string{"delete", "wal"} {
+		cmd := d.command(d.dir+"/test", "-test.run=^TestSQLiteWithoutRights$")
+		cmd.Env = append(cmd.Env, "SQLITE_DATABASE="+filepath.Join(dir, mode))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", mode, err, out)
+		}
+	}
+}
+
 func BenchmarkSQLite(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "db")
 	db, err := sqlite3.Open(path)
