@@ -29,6 +29,7 @@ import (
 	"zmailer/applets/smtpserver"
 	"zmailer/applets/tlscheck"
 	"zmailer/applets/tlsrpt"
+	"zmailer/applets/upgrade"
 	"zmailer/applets/vacation"
 	"zmailer/shellcfg"
 	"zmailer/shellcfg/cf"
@@ -98,7 +99,8 @@ func Table() []Applet {
 		{Name: "cleanup", Class: Admin, Help: "Remove rubbish from the spool", Command: fsck.CleanupCommand},
 		{Name: "install", Class: Admin, Help: "Install this binary", Command: installCommand},
 		{Name: "init", Class: Admin, Help: "Configure this host for what it is to be", Command: initCommand},
-		{Name: "import", Class: Admin, Help: "Read the configuration of another mailer", Command: importCommand},
+		{Name: "import", Class: Admin, Help: "Read the configuration of another mailer, or take over its queue", Command: importCommand},
+		{Name: "upgrade-check", Class: Admin, Help: "Say what it means to run this program instead of the one that runs", Command: upgrade.Command},
 		{Name: "try", Class: Admin, Help: "Try an installation out", Command: setup.TryCommand},
 	}
 }

@@ -61,6 +61,10 @@ func ConfPath() string {
 	return systemConf
 }
 
+// ConfVersion is the version of the configuration's format that this program reads.
+// zmailer.conf may name it as CONFVERSION; without it, it is this one.
+const ConfVersion = "1"
+
 // MaxConfSize bounds every configuration file.
 const MaxConfSize = 1 << 20
 
@@ -124,6 +128,9 @@ func readFile(path string) ([]byte, error) {
 
 func newConf(path string, vars map[string]string) (*Conf, error) {
 	c := &Conf{File: path, vars: vars}
+	if v := vars["CONFVERSION"]; v != "" && v != ConfVersion {
+		return nil, fmt.Errorf("%s: CONFVERSION=%.20s: this program reads version %s; the configuration is of a later one: install that, or put the old configuration back", path, v, ConfVersion)
+	}
 	c.Postoffice = c.or("POSTOFFICE", "/var/spool/postoffice")
 	c.LogDir = c.or("LOGDIR", "/var/log/zmailer")
 	c.MailShare = c.or("MAILSHARE", "/usr/share/zmailer")

@@ -84,6 +84,9 @@ func Open(root string) (*Spool, error) {
 			return nil, fmt.Errorf("POSTOFFICE %s: %s: %w", root, d, ErrNoSpool)
 		}
 	}
+	if _, err := ReadVersion(root); err != nil {
+		return nil, fmt.Errorf("POSTOFFICE %s: %w", root, err)
+	}
 	return &Spool{Root: root}, nil
 }
 
@@ -93,6 +96,9 @@ func Open(root string) (*Spool, error) {
 func Create(root string, system bool) error {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return err
+	}
+	if err := makeVersion(root); err != nil {
+		return fmt.Errorf("POSTOFFICE %s: %w", root, err)
 	}
 	for _, d := range Dirs {
 		mode := d.Mode

@@ -165,3 +165,21 @@ func fromFile(path string, stdin io.Reader, read func(io.Reader) error) error {
 	defer f.Close()
 	return read(f)
 }
+
+// Addresses are those of a file, or without one the recipients in the queue and in the
+// router's log, if there is one.
+func Addresses(conf *shellcfg.Conf, file string) ([]string, error) {
+	var l list
+	if file != "" {
+		err := fromFile(file, os.Stdin, l.fromLines)
+		return l.addrs, err
+	}
+	if err := l.fromQueue(conf); err != nil {
+		return nil, err
+	}
+	err := fromFile(conf.LogPath("router"), nil, l.fromLog)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return l.addrs, err
+}
