@@ -33,7 +33,7 @@
 //
 // # Header
 //
-// Every message gets a Received field and loses Bcc and Return-Path. A message
-// submitted on this host also gets what it lacks: Date, Message-ID, From, To, and
-// domains in addresses. Nothing else is changed, unless the policy rewrites.
+// Every message gets a Received field and loses Return-Path. One submitted on this
+// host, or by a user who logged in, also loses Bcc and gets what it lacks: Date,
+// Message-ID, From, To, and domains in addresses. Nothing else is changed, unless the policy rewrites.
 package router

@@ -86,13 +86,16 @@ func (w *worker) complete(m *message) rfc5322.Header {
 	if !m.Env.External {
 		h = w.localTrace(m, h)
 	}
+	// The Bcc of a message that only passes through is what its sender wanted to be
+	// seen: RFC 6409 §8 is about submitters.
+	own := !m.Env.External || m.Env.Submission
 	for _, f := range m.fields {
-		if f.Is("Bcc") || f.Is("Resent-Bcc") || f.Is("Return-Path") || w.forgedResults(f) {
+		if own && (f.Is("Bcc") || f.Is("Resent-Bcc")) || f.Is("Return-Path") || w.forgedResults(f) {
 			continue
 		}
 		h = append(h, f)
 	}
-	if !m.Env.External || m.Env.Submission {
+	if own {
 		h = w.submitted(m, h)
 	}
 	return h

@@ -190,9 +190,9 @@ func TestHeader(t *testing.T) {
 		msg  string
 		want []string // lines in this order; a leading ! is for a line that must not be there
 	}{
-		{"external", to("joe@example.org"), "Return-Path: <x@y>\nBcc: secret@x\nFrom: sender\nSubject:  odd   spaces\n\nbody\n", []string{
+		{"external", to("joe@example.org"), "Return-Path: <x@y>\nBcc: seen@x\nFrom: sender\nSubject:  odd   spaces\n\nbody\n", []string{
 			"Received: from client.example ([192.0.2.7])\n\tby mail.example.org (ZMailer) with ESMTP id ID\n\tfor <joe@example.org>;\n\tDATE\n",
-			"From: sender\n", "Subject:  odd   spaces\n\n", "!Return-Path", "!Bcc", "!Message-ID", "!Date:",
+			"Bcc: seen@x\n", "From: sender\n", "Subject:  odd   spaces\n\n", "!Return-Path", "!Message-ID", "!Date:",
 		}},
 		{"local", &spool.Envelope{HasFrom: true, From: "joe", FullName: "Joe Doe", To: []spool.Recipient{{Addr: "ann"}}}, "Subject: x\nTo: ann\nBcc: b@c\n\nbody\n", []string{
 			"Received: by mail.example.org (ZMailer, from userid UID)\n\tid ID\n\tfor <ann@example.org>;\n\tDATE\n", "Subject: x\n", "To: ann@example.org\n",
