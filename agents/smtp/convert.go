@@ -9,17 +9,25 @@ import (
 
 // A converter makes 7-bit text of a message with an 8-bit body, for a peer
 // without 8BITMIME: RFC 6152 §3. Each part that holds 8-bit octets becomes
-// quoted-printable; parts without them stay as they are. Parts that cannot be
+// quoted-printable, or base64 where most of a longer text is not ASCII; parts
+// without them stay as they are. Parts that cannot be
 // encoded, such as the signed text of multipart/signed, make it fail.
 //
 // Signatures over the whole body (DKIM) do not survive a conversion. They are
 // not held to forbid it: without it the message could not be delivered at all.
 type converter struct {
 	header []byte
-	utf8   bool   // the body is UTF-8, as far as is known
-	needy  []bool // leaf i needs encoding
-	size   int64  // of the result, with SMTP line ends
+	utf8   bool // the body is UTF-8, as far as is known
+	leaves []leafNeed
+	size   int64 // of the result, with SMTP line ends
 }
+
+// A leafNeed is what was found in a leaf.
+type leafNeed struct{ eight, total int64 }
+
+// base64 tells whether base64 is the shorter encoding: it makes four octets of
+// three, quoted-printable three of one. Short texts are left readable.
+func (n leafNeed) base64() bool { return n.eight >= 256 && n.eight > n.total/5 }
 
 var errConversion = errors.New("8-bit content cannot be converted")
 
@@ -105,6 +113,7 @@ type mimeWalker struct {
 	leaf       int    // leaves seen so far
 	part       part   // the leaf or other thing whose content is being read
 	qp         qpEncoder
+	b64        base64Encoder
 	out        []byte
 }
 
@@ -140,6 +149,7 @@ func (w *mimeWalker) run(m *message) error {
 			return err
 		}
 	}
+	w.endContent(true)
 	return w.flush(0)
 }
 
@@ -198,6 +208,7 @@ func (w *mimeWalker) delimiter(line []byte) bool {
 		if w.state == inHead {
 			w.out = append(w.out, w.head...) // a part without content
 		}
+		w.endContent(false)
 		w.out = append(append(w.out, line...), '\n')
 		w.head = w.head[:0]
 		if last {
@@ -210,6 +221,14 @@ func (w *mimeWalker) delimiter(line []byte) bool {
 		return true
 	}
 	return false
+}
+
+// endContent writes what an encoder has kept of the content of a part.
+func (w *mimeWalker) endContent(message bool) {
+	if w.state == inContent && w.part.encode && w.part.base64 {
+		w.out = w.b64.finish(w.out, message)
+		w.part.encode = false
+	}
 }
 
 // endHead decides, from the header of a part, what its content is, and writes
@@ -250,15 +269,19 @@ func (w *mimeWalker) beginLeaf(p *part, head []byte, top bool) error {
 		if n >= maxLeaves {
 			return errConversion
 		}
-		w.cv.needy = append(w.cv.needy, false)
+		w.cv.leaves = append(w.cv.leaves, leafNeed{})
 		return nil
 	}
-	if n < len(w.cv.needy) && w.cv.needy[n] {
+	if n < len(w.cv.leaves) && w.cv.leaves[n].eight > 0 {
 		p.encode = true
 		if top {
 			head = w.cv.withMIME(head)
 		}
-		w.out = p.appendHead(w.out, head, "quoted-printable")
+		cte := "quoted-printable"
+		if p.cte != cte && w.cv.leaves[n].base64() {
+			p.base64, cte = true, "base64"
+		}
+		w.out = p.appendHead(w.out, head, cte)
 		return nil
 	}
 	w.out = p.appendHead(w.out, head, "7bit")
@@ -268,16 +291,25 @@ func (w *mimeWalker) beginLeaf(p *part, head []byte, top bool) error {
 // content takes a fragment of the content of a part.
 func (w *mimeWalker) content(frag []byte, eol bool) error {
 	if w.looking {
-		if w.part.kind == filler || !hasEightBit(frag) {
+		if w.part.kind == filler {
+			return nil
+		}
+		need := &w.cv.leaves[w.leaf-1]
+		if need.total += int64(len(frag)); !hasEightBit(frag) {
 			return nil
 		}
 		if w.part.kind == fixed || w.part.signed {
 			return errConversion
 		}
-		w.cv.needy[w.leaf-1] = true
+		for _, c := range frag {
+			need.eight += int64(c >> 7)
+		}
 		return nil
 	}
 	switch {
+	case w.part.encode && w.part.base64:
+		w.out = w.b64.append(w.out, frag, eol)
+		return nil
 	case w.part.encode:
 		w.out = w.qp.append(w.out, frag, eol)
 		return nil

@@ -2,11 +2,14 @@ package smtp
 
 import (
 	"bytes"
+	"encoding/base64"
 	"io"
 	"mime/quotedprintable"
 	"strconv"
 	"strings"
 	"testing"
+
+	"zmailer/spool/rfc5322"
 )
 
 const plainHead = "Subject: x\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n"
@@ -37,6 +40,50 @@ var convertRows = []struct {
 	{"base64", "Content-Transfer-Encoding: base64\n\n", "ä\n", "", ""},
 	{"partial", "Content-Type: message/partial\n\n", "ä\n", "", ""},
 	{"no boundary", "Content-Type: multipart/mixed\n\n", "ä\n", "", ""},
+}
+
+// Longer text that is mostly not ASCII becomes base64, in a part up to the line end
+// that belongs to the delimiter.
+func TestConvertBase64(t *testing.T) {
+	const head = "From: a@us.test\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n"
+	long := strings.Repeat("漢字かな交じり文。\n", 300)
+	for _, text := range []string{long, long[:len(long)-1], strings.Repeat("漢", 40_000), "\n\n" + long + "\n\n", strings.Repeat("字\r\n", 200)} {
+		out, err := convertString(head, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gotHead, body, _ := strings.Cut(out, "\n\n")
+		if !strings.HasSuffix(gotHead, "Content-Transfer-Encoding: base64") {
+			t.Errorf("header %q", gotHead)
+		}
+		checkBase64(t, body, text)
+
+		part, _, _ := strings.Cut(head, "\n\n")
+		mixed := "pre\n--b\n\nascii\n--b\n" + part + "\n\n" + text + "\n--b\n\nGr\xc3\xbc\xc3\x9fe\n--b--\nend\n"
+		if out, err = convertString("Content-Type: multipart/mixed; boundary=b\n\n", mixed); err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(out, "base64\n\n")
+		body, rest, _ = strings.Cut(rest, "--b\n")
+		checkBase64(t, body, text)
+		if want := "Content-Transfer-Encoding: quoted-printable\n\nGr=C3=BC=C3=9Fe\n--b--\nend\n"; rest != want {
+			t.Errorf("then %q, want %q", rest, want)
+		}
+	}
+}
+
+func checkBase64(t *testing.T, body, text string) {
+	t.Helper()
+	for line := range strings.Lines(body) {
+		if len(line) > 77 {
+			t.Fatalf("line of %d octets", len(line))
+		}
+	}
+	got, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(body, "\n", ""))
+	want := strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\n", "\r\n")
+	if err != nil || string(got) != want {
+		t.Fatalf("decodes to %.100q (%d octets), want %.100q (%d): %v", got, len(got), want, len(want), err)
+	}
 }
 
 func TestConvert(t *testing.T) {
@@ -101,11 +148,22 @@ func FuzzConvert(f *testing.F) {
 			t.Fatalf("plain text: %v", err)
 		} else if hasEightBit([]byte(body)) {
 			head, text, _ := strings.Cut(out, "\n\n")
+			if strings.Contains(head, "base64") {
+				text = strings.ReplaceAll(text, "\n", "")
+				got, err := base64.StdEncoding.DecodeString(text)
+				if want := strings.ReplaceAll(strings.ReplaceAll(body, "\r\n", "\n"), "\n", "\r\n"); err != nil || string(got) != want {
+					t.Fatalf("%q becomes %q, which decodes to %q, %v", body, out, got, err)
+				}
+				return
+			}
 			got, err := io.ReadAll(quotedprintable.NewReader(strings.NewReader(text)))
 			want := strings.ReplaceAll(body, "\r\n", "\n")
 			if err != nil || string(got) != want || !strings.Contains(head, "quoted-printable") {
 				t.Fatalf("%q becomes %q, which decodes to %q, %v", body, out, got, err)
 			}
+		}
+		if _, end, err := rfc5322.ParseHeader([]byte(header + "\n\n")); err != nil || end != len(header)+2 {
+			return // a control file has no such header
 		}
 		out, err := convertString(header+"\n\n", body)
 		if err != nil {

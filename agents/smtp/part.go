@@ -16,7 +16,8 @@ type part struct {
 	boundary []byte // of a multipart
 	cte      string // Content-Transfer-Encoding, in lower case
 	signed   bool   // a signature covers it
-	encode   bool   // it is to be made quoted-printable
+	encode   bool   // it is to be made quoted-printable, or base64
+	base64   bool
 }
 
 type partKind uint8
