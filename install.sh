@@ -81,8 +81,9 @@ oldest=$(printf '%s\n%s\n' "$want" "${have%%[!0-9.]*}" | sort -V | head -n 1)
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
 trap 'exit 1' HUP INT TERM
+version=$(git -C "$source_dir" describe --always --dirty 2>/dev/null || :)
 echo "Building with Go $have ..."
-(cd "$source_dir" && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$build/zmailer" .)
+(cd "$source_dir" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X zmailer/applets.version=$version" -o "$build/zmailer" .)
 
 set -- install --source "$source_dir"
 [ -z "$prefix" ] || set -- "$@" --prefix "$prefix"

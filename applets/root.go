@@ -32,9 +32,13 @@ func root() *cobra.Command {
 		cmd.Short, cmd.GroupID = row.Help, string(row.Class)
 		root.AddCommand(cmd)
 	}
-	root.AddCommand(appletsCommand())
+	root.AddCommand(appletsCommand(), versionCommand())
+	root.Version = versionText()
+	root.SetVersionTemplate("zmailer {{.Version}}\n")
 	root.SetHelpCommandGroupID(string(Admin))
-	root.SetCompletionCommandGroupID(string(Admin))
+	root.CompletionOptions.DisableDefaultCmd = true // there is our own
+	root.AddCommand(completionCommand())
+	complete(root)
 	return root
 }
 

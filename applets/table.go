@@ -99,6 +99,7 @@ func Table() []Applet {
 		{Name: "cleanup", Class: Admin, Help: "Remove rubbish from the spool", Command: fsck.CleanupCommand},
 		{Name: "install", Class: Admin, Help: "Install this binary", Command: installCommand},
 		{Name: "init", Class: Admin, Help: "Configure this host for what it is to be", Command: initCommand},
+		{Name: "container", Class: Admin, Help: "Run as the only process of a container", Command: containerCommand},
 		{Name: "import", Class: Admin, Help: "Read the configuration of another mailer, or take over its queue", Command: importCommand},
 		{Name: "upgrade-check", Class: Admin, Help: "Say what it means to run this program instead of the one that runs", Command: upgrade.Command},
 		{Name: "try", Class: Admin, Help: "Try an installation out", Command: setup.TryCommand},
@@ -115,8 +116,9 @@ func checkCommand() *cobra.Command {
 	})
 }
 
-func installCommand() *cobra.Command { return setup.InstallCommand(setupConfig()) }
-func initCommand() *cobra.Command    { return setup.InitCommand(setupConfig()) }
+func installCommand() *cobra.Command   { return setup.InstallCommand(setupConfig()) }
+func initCommand() *cobra.Command      { return setup.InitCommand(setupConfig()) }
+func containerCommand() *cobra.Command { return setup.ContainerCommand(setupConfig()) }
 
 func importCommand() *cobra.Command {
 	stock := make(map[string]string)
@@ -132,7 +134,7 @@ func setupConfig() setup.Config {
 	if err != nil {
 		panic(err) // it is part of the binary
 	}
-	cfg := setup.Config{Stock: []setup.Stock{
+	cfg := setup.Config{Completions: completions, Stock: []setup.Stock{
 		{Name: "router.cf", Text: string(router)},
 		{Name: "scheduler.conf", Text: string(scheduler.Stock)},
 		{Name: "smtpserver.conf", Text: string(smtpserver.Stock)},

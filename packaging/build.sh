@@ -127,7 +127,7 @@ manuals
 documents
 for ARCH in $arches; do
 	export ARCH
-	(cd "$work" && CGO_ENABLED=0 GOOS=linux GOARCH=$ARCH go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o build/zmailer .)
+	(cd "$work" && CGO_ENABLED=0 GOOS=linux GOARCH=$ARCH go build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X zmailer/applets.version=$VERSION" -o build/zmailer .)
 	"$work/tool/sbom" --version "$VERSION" --commit "$commit" --created "$date" "$work/build/zmailer" >"$out/zmailer-$VERSION-$ARCH.spdx.json"
 	find "$work/build" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 	for format in $formats; do

@@ -2,6 +2,7 @@ package setup
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,8 @@ type initiation struct {
 	domain       string
 	force        bool
 	dry          bool
+	forcedPort   string // instead of the one that is found
+	extra        string // more lines for zmailer.conf
 
 	in    io.Reader
 	names names
@@ -52,6 +55,7 @@ mail to itself. Names are found out; see the end of what it prints.
   --internet        takes mail for its names from everybody, and sends to everybody
   --backup-mx LIST  takes mail for these domains, and keeps it until their own hosts
                     take it
+  --relay-for LIST  with each of them: hosts of these networks may send to everybody
 
 Files that were edited are not touched, and nothing is done, unless --force is given;
 then they are kept with .before-init behind their names. db/aliases, db/users and
@@ -68,7 +72,8 @@ db/localnames are never touched.`,
 	f.BoolVar(&n.local, "local", false, "with --smarthost: mail of local users stays here")
 	f.BoolVar(&n.internet, "internet", false, "take mail from everybody")
 	f.StringSliceVar(&n.backup, "backup-mx", nil, "`domains` whose mail is kept for their hosts")
-	f.StringVar(&n.bind, "listen", "", "with --internet and --backup-mx: `address` to listen on (all)")
+	f.StringSliceVar(&n.relayFor, "relay-for", nil, "`networks` whose hosts may send through this one")
+	f.StringVar(&n.bind, "listen", "", "with --internet, --backup-mx and --relay-for: `address` to listen on (all)")
 	f.StringVar(&n.cert, "cert", "", "`file` with the certificate in PEM (one is made)")
 	f.StringVar(&n.key, "key", "", "`file` with its key")
 	f.StringVar(&n.hostname, "hostname", "", "`name` of this host (found out)")
@@ -126,6 +131,7 @@ func (n *initiation) place() error {
 		if _, port, err := net.SplitHostPort(first); err == nil {
 			n.port = port
 		}
+		n.port = cmp.Or(n.forcedPort, n.port)
 		return nil
 	}
 	switch {
@@ -136,6 +142,7 @@ func (n *initiation) place() error {
 	case prefix != "":
 		n.port = "2525"
 	}
+	n.port = cmp.Or(n.forcedPort, n.port)
 	return nil
 }
 
@@ -249,6 +256,7 @@ func (n *initiation) zmailerConf() string {
 		set("SMARTHOST", n.smart.host)
 	}
 	set("SMTPLISTEN", n.profile.addresses(n.port))
+	b.WriteString(n.extra)
 	return b.String()
 }
 

@@ -25,6 +25,9 @@ import (
 type Config struct {
 	Links []string // of the programs, below the prefix
 	Stock []Stock  // configuration files, beside zmailer.conf and the tables
+
+	// Completions makes the files that have shells complete arguments, below the prefix.
+	Completions func() ([]Stock, error)
 }
 
 type options struct {
@@ -109,7 +112,7 @@ func (o *options) install() error {
 	}
 	steps := []step{{"directories", o.directories}}
 	if !o.config {
-		steps = append(steps, step{"binary", o.binary}, step{"links", o.links}, step{"manual pages", o.manuals})
+		steps = append(steps, step{"binary", o.binary}, step{"links", o.links}, step{"manual pages", o.manuals}, step{"completions", o.completions})
 	}
 	for _, s := range append(steps, step{"configuration", o.configuration}) {
 		if err := s.do(); err != nil {
@@ -263,6 +266,27 @@ func (o *options) manuals() error {
 			return err
 		}
 		if err := writeFile(filepath.Join(dir, filepath.Base(page)), b, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// completions has shells complete the arguments of the programs.
+func (o *options) completions() error {
+	if o.cfg.Completions == nil {
+		return nil
+	}
+	files, err := o.cfg.Completions()
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		path := filepath.Join(o.paths().root, f.Name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := writeFile(path, []byte(f.Text), 0o644); err != nil {
 			return err
 		}
 	}

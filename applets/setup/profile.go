@@ -20,7 +20,8 @@ type profile struct {
 	local    bool       // ... but that of local users
 	internet bool       // mail for us comes in, and goes out to everybody
 	backup   []string   // domains whose mail we keep while their own hosts are away
-	bind     string     // the address for internet and backup; empty: all
+	relayFor []string   // networks whose hosts may send to everybody through us
+	bind     string     // the address for internet, backup and relayFor; empty: all
 	cert     string     // files of the certificate; empty: one of our own making
 	key      string
 }
@@ -91,6 +92,9 @@ func (p *profile) files(etc string, stock map[string]string) (map[string]string,
 		"db/routes": stock["db/routes"], "db/relays": "", authFile: "",
 		"router.cf": stock["router.cf"], "scheduler.conf": stock["scheduler.conf"], "smtpserver.conf": stock["smtpserver.conf"],
 	}
+	if len(p.relayFor) > 0 {
+		files["smtpserver.conf"] += "\n" + stamp + "relay_for " + strings.Join(p.relayFor, " ") + "\n"
+	}
 	switch {
 	case p.smart != nil:
 		return files, p.nullClient(files, etc)
@@ -141,7 +145,7 @@ func (p *profile) certificateLine() string {
 // addresses are what the server listens on.
 func (p *profile) addresses(port string) string {
 	switch {
-	case !p.public():
+	case !p.public() && len(p.relayFor) == 0:
 		return net.JoinHostPort("127.0.0.1", port)
 	case p.bind != "":
 		return net.JoinHostPort(strings.Trim(p.bind, "[]"), port)
@@ -164,10 +168,17 @@ func (p *profile) check() error {
 		return proc.Exit(proc.Usage, "--local goes with --smarthost")
 	case (p.cert == "") != (p.key == ""):
 		return proc.Exit(proc.Usage, "--cert and --key go together")
-	case (p.cert != "" || p.bind != "") && !p.public():
-		return proc.Exit(proc.Usage, "--cert, --key and --listen go with --internet and --backup-mx")
+	case p.cert != "" && !p.public():
+		return proc.Exit(proc.Usage, "--cert and --key go with --internet and --backup-mx")
+	case p.bind != "" && !p.public() && len(p.relayFor) == 0:
+		return proc.Exit(proc.Usage, "--listen goes with --internet, --backup-mx and --relay-for")
 	case p.bind != "" && net.ParseIP(strings.Trim(p.bind, "[]")) == nil:
 		return proc.Exit(proc.Usage, "--listen %s: want an IP address", p.bind)
+	}
+	for _, n := range p.relayFor {
+		if _, _, err := net.ParseCIDR(n); err != nil && net.ParseIP(n) == nil {
+			return proc.Exit(proc.Usage, "--relay-for %s: want an address, or a network such as 192.0.2.0/24", n)
+		}
 	}
 	for i, d := range p.backup {
 		c := canonical(strings.TrimPrefix(d, "."))

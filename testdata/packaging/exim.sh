@@ -12,6 +12,7 @@ is_ours
 zmailer start || fail 'zmailer start'
 served_by zmailer
 mail_works 'zmailer over exim'
+as_unit
 
 apt install exim4-daemon-light </dev/null >/tmp/apt.log 2>&1 || fail "$(cat /tmp/apt.log)"
 aliases_kept

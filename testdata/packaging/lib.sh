@@ -71,6 +71,20 @@ served_by() { # USER
 	ok "smtpserver runs as $1"
 }
 
+# The SMTP server starts as its user, with nothing but the right to bind port 25, as
+# its unit has it.
+as_unit() {
+	zmailer kill smtpserver >/dev/null || fail 'kill smtpserver'
+	(cd / && exec setpriv --reuid zmailer --regid zmailer --clear-groups --inh-caps=-all,+net_bind_service \
+		--ambient-caps=-all,+net_bind_service --bounding-set=-all,+net_bind_service \
+		sh -c 'exec zmailer smtpserver --' >/tmp/unit.log 2>&1) &
+	await 20 zmailer status || fail "smtpserver as a unit: $(cat /tmp/unit.log)"
+	served_by zmailer
+	kill "$(cat /var/spool/postoffice/run/smtpserver.pid)"
+	zmailer start smtpserver >/dev/null || fail 'start smtpserver again'
+	ok 'smtpserver as a unit runs it'
+}
+
 # A message that has to wait: nobody listens there.
 queue_one() {
 	printf 'Subject: %s\n\nx\n' "$1" | sendmail -f joe ann@waits.example.net

@@ -2,17 +2,18 @@
 # Installs the Debian package over Postfix and over Exim in a Debian of its own,
 # sends mail in every phase, upgrades, removes, purges, and goes back.
 #
-#   testdata/packaging/run.sh [--old REV] [--cache DIR]
+#   testdata/packaging/run.sh [--suite SUITE] [--old REV] [--cache DIR]
 #
-# Needs root, debootstrap and, the first time, the network. The tests themselves run
+# Without --suite, in bookworm and in trixie. Needs root, debootstrap and, the first time, the network. The tests themselves run
 # in namespaces of their own, without a network, and touch nothing outside of them.
 set -eu
 
-suite=bookworm
+suites='bookworm trixie'
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 cache=${TMPDIR:-/tmp}/zmailer-debian old=''
 while [ $# -gt 0 ]; do
 	case $1 in
+	--suite) suites=$2 ;;
 	--old) old=$2 ;;
 	--cache) cache=$2 ;;
 	*)
@@ -30,12 +31,13 @@ cd "$here/../.."
 }
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
-base=$cache/$suite
 
 # A minimal Debian with everything that will be installed in its package cache.
-if [ ! -e "$base.ready" ]; then
+prepare() { # SUITE
+	base=$cache/$1
+	[ ! -e "$base.ready" ] || return 0
 	rm -rf "$base"
-	debootstrap --variant=minbase --include=procps $suite "$base" "$mirror" >"$cache/log" 2>&1 || {
+	debootstrap --variant=minbase --include=procps,util-linux "$1" "$base" "$mirror" >"$cache/log" 2>&1 || {
 		tail "$cache/log" >&2
 		exit 1
 	}
@@ -49,7 +51,10 @@ if [ ! -e "$base.ready" ]; then
 	chmod 755 "$base/usr/sbin/policy-rc.d"
 	echo force-unsafe-io >"$base/etc/dpkg/dpkg.cfg.d/unsafe"
 	: >"$base.ready"
-fi
+}
+for suite in $suites; do
+	prepare "$suite"
+done
 
 work=$(mktemp -d "$cache/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -59,21 +64,22 @@ packaging/build.sh deb --arch amd64 --commit "$old" --out "$work/old" >/dev/null
 packaging/build.sh deb --arch amd64 --out "$work/new" >/dev/null
 
 failed=''
-for scenario in postfix exim; do
+for run in $(for suite in $suites; do echo "$suite/postfix" "$suite/exim"; done); do
+	suite=${run%/*} scenario=${run#*/}
 	root=$work/$scenario
-	cp -a "$base" "$root"
+	cp -a "$cache/$suite" "$root"
 	mkdir "$root/test"
 	cp "$here/lib.sh" "$here/$scenario.sh" "$root/test/"
 	cp "$work"/old/*.deb "$root/test/old.deb"
 	cp "$work"/new/*.deb "$root/test/new.deb"
-	echo "=== $scenario"
+	echo "=== $scenario, $suite"
 	# The script is process 1: what it leaves behind ends with it.
 	# shellcheck disable=SC2016
 	if ! unshare --mount --uts --net --pid --ipc --fork sh -c '
 		mount --make-rprivate / && mount -t proc proc "$1/proc" && mount -t devtmpfs dev "$1/dev" 2>/dev/null || mount --bind /dev "$1/dev"
 		hostname host && ip link set lo up
 		exec chroot "$1" /bin/sh "/test/$2.sh"' sh "$root" "$scenario" </dev/null >"$work/$scenario.log" 2>&1; then
-		failed="$failed $scenario"
+		failed="$failed $run"
 		cat "$work/$scenario.log"
 	fi
 	grep '^ok ' "$work/$scenario.log" || :
