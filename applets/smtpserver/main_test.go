@@ -36,6 +36,9 @@ func TestMain(m *testing.M) {
 			os.Exit(0)
 		}
 	}
+	if addr := os.Getenv("ZMAILER_TEST_CLIENTS"); addr != "" {
+		loggedInClients(addr)
+	}
 	if conf := os.Getenv("ZMAILER_TEST_DAEMON"); conf != "" {
 		runDaemon(conf)
 	}
