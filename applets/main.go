@@ -109,6 +109,9 @@ func run(row *Applet, name string, args []string) int {
 	if name != row.Name {
 		cmd.Use = name + strings.TrimPrefix(cmd.Use, row.Name)
 	}
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		complete(cmd)
+	}
 	return runCommand(cmd, name, args)
 }
 
