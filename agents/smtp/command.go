@@ -43,6 +43,7 @@ How it is sent:
                The file db/tlspolicy has lines "DESTINATION MODE" that win over
                this; there is also "fingerprint SHA256..." for certificates or
                public keys that are known. ".example.org" is all below, "*" all.
+               TLSPOLICY in zmailer.conf puts a table of another type in its place
   -C file      our certificate and its key (PEM), for hosts that ask for one;
                must have mode 0600
   -A file      log in with the user and password of a line "HOST USER PASSWORD"

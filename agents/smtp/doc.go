@@ -48,6 +48,15 @@
 // cipher and proof (verified, dane, fingerprint) stand in the log and in the text of
 // a success.
 //
+// Instead of the file, TLSPOLICY of zmailer.conf may name a table of any type. What
+// the sender says goes on top: REQUIRETLS, and "TLS-Required: No" (RFC 8689).
+//
+// # Signatures
+//
+// Mail of our own is signed (package dkim) when all conversions are done, once for
+// each group of recipients; what strangers send through us is sealed at most
+// (package arc). Mail that cannot be signed as it was to be is deferred.
+//
 // # Speed
 //
 // With PIPELINING the envelope is one write; with CHUNKING too, the content of a
