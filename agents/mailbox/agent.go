@@ -54,6 +54,7 @@ type Options struct {
 	Limit           time.Duration // of a program
 	Limits          runner.Limits // of a program
 	BounceOverQuota bool
+	BounceDiskFull  bool
 	DefaultUser     string // in whose name root's programs and files are done
 	NoSync          bool
 }

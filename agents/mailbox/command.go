@@ -20,7 +20,7 @@ const capacity = 100
 // Command is the mailbox program.
 func Command() *cobra.Command {
 	var o Options
-	var overQuota, limits string
+	var overQuota, diskFull, limits string
 	cmd := &cobra.Command{
 		Use:   "mailbox",
 		Short: "Deliver to local users, files and programs",
@@ -39,12 +39,16 @@ MAILBOXTABLE, has other mailboxes, quotas and hooks user by user.`,
 	f.DurationVar(&o.Limit, "time-limit", runner.DefaultLimit, "how long a program may take")
 	f.StringVar(&o.Quota, "quota", "", "what a mailbox may hold, such as 1G or 500M,20000C (MAILQUOTA)")
 	f.StringVar(&overQuota, "over-quota", "defer", "what becomes of mail for a user over quota: defer or bounce")
+	f.StringVar(&diskFull, "disk-full", "defer", "what becomes of mail when the disk of the mailbox is full: defer or bounce")
 	f.StringVar(&o.Hook, "hook", "", "command to run as the user after a delivery to his mailbox (MAILHOOK)")
 	f.StringVar(&limits, "limits", "", "of programs, such as cpu=60s,memory=1G,file=1G,processes=100")
 	f.StringVar(&o.DefaultUser, "default-user", "", "who runs programs and writes files of aliases that belong to root (DEFAULTUSER)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var err error
-		if o.BounceOverQuota, err = parseOverQuota(overQuota); err != nil {
+		if o.BounceOverQuota, err = parseBounce("over-quota", overQuota); err != nil {
+			return proc.Exit(proc.Usage, "%w", err)
+		}
+		if o.BounceDiskFull, err = parseBounce("disk-full", diskFull); err != nil {
 			return proc.Exit(proc.Usage, "%w", err)
 		}
 		if o.Limit < time.Second {

@@ -51,7 +51,7 @@ func (a *agent) controlling(uid int) (u users.User, as identity.Identity, refuse
 		return answer(denied)
 	}
 	if as, err = identity.Of(a.users, u); err != nil {
-		return answer(failure(err, a.BounceOverQuota))
+		return answer(a.failure(err, a.BounceOverQuota))
 	}
 	return u, as, nil
 }
@@ -70,7 +70,7 @@ func (a *agent) file(ctx context.Context, c *copyOf) dsn.Result {
 		return *r
 	}
 	if err := a.mbox.deliver(ctx, target{path: name, as: as, mode: 0o600, log: c.d.Log}, a.letter(c, original(c))); err != nil {
-		return failure(err, a.BounceOverQuota)
+		return a.failure(err, a.BounceOverQuota)
 	}
 	return deliveredTo("file " + path.Base(name))
 }

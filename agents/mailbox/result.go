@@ -11,9 +11,9 @@ import (
 )
 
 // failure is the result of a delivery that ended in err. Everything is temporary,
-// but for a full mailbox where the administrator wants that returned: a full disk,
-// missing rights, a file that looks wrong are the host's own troubles.
-func failure(err error, bounceOverQuota bool) dsn.Result {
+// but for a full mailbox or disk where the administrator wants that returned: missing
+// rights, a file that looks wrong are the host's own troubles.
+func (a *agent) failure(err error, bounceOverQuota bool) dsn.Result {
 	var refused *refusal
 	var over *overQuota
 	switch {
@@ -23,6 +23,9 @@ func failure(err error, bounceOverQuota bool) dsn.Result {
 		}
 		return dsn.Temp("4.2.2", "mailbox is full: %v", err)
 	case errors.Is(err, unix.ENOSPC):
+		if a.BounceDiskFull {
+			return dsn.Perm("5.3.1", "no room on the mail system's disk: %v", err)
+		}
 		return dsn.Temp("4.3.1", "no room on the mail system's disk: %v", err)
 	case errors.As(err, &refused), errors.Is(err, errLocked):
 		return dsn.Temp("4.2.0", "%v", err)

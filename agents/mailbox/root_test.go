@@ -134,3 +134,43 @@ func TestRootProgram(t *testing.T) {
 		t.Errorf("%s", got[1].Text)
 	}
 }
+
+// Mailboxes by hash below a directory of root's: it and the directories stay root's,
+// the mailboxes are the users'. A hook runs as the user.
+func TestRootHashed(t *testing.T) {
+	s := rootSite(t, "maildir:$/srv/%x/%u")
+	if err := os.Mkdir(s.dir+"/srv", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(s.dir+"/srv", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.table(map[string]string{"joe": "hook=id -u >hooked"})
+	for range 2 {
+		for _, r := range s.deliver(protocoltest.To("s@example.net", to("joe"), to("joe"), to("ann"))) {
+			want(t, r, dsn.OK, "2.1.5")
+		}
+	}
+	if uid, gid, mode := owner(t, s.dir+"/srv/5b"); uid != 0 || gid != 0 || mode != 0o755 {
+		t.Errorf("directory of the hash: uid %d gid %d mode %o", uid, gid, mode)
+	}
+	if uid, gid, mode := owner(t, s.dir+"/srv/5b/joe"); uid != 4001 || gid != 4001 || mode != 0o700 {
+		t.Errorf("mailbox: uid %d gid %d mode %o", uid, gid, mode)
+	}
+	if n := len(maildirFiles(t, s.dir+"/srv/5b/joe")); n != 4 {
+		t.Errorf("%d letters", n)
+	}
+	s.agent.hooks.wait()
+	if text := read(t, s.dir+"/joe/hooked"); text != "4001\n" {
+		t.Errorf("the hook ran as %s", text)
+	}
+	// As /var/mail: mbox, with the group of the spool handed down.
+	s = rootSite(t, "mbox:$/box/%1/%u")
+	want(t, s.deliver(protocoltest.To("s@example.net", to("ann")))[0], dsn.OK, "2.1.5")
+	if uid, gid, _ := owner(t, s.dir+"/box/a"); uid != 0 || gid != 4100 {
+		t.Errorf("directory of the letter: uid %d gid %d", uid, gid)
+	}
+	if uid, gid, mode := owner(t, s.dir+"/box/a/ann"); uid != 4002 || gid != 4100 || mode != 0o660 {
+		t.Errorf("mailbox: uid %d gid %d mode %o", uid, gid, mode)
+	}
+}

@@ -65,7 +65,7 @@ func (s *settings) parse(text string) (err error) {
 		case "quota":
 			s.quota, err = parseQuota(value)
 		case "over-quota":
-			s.bounce, err = parseOverQuota(value)
+			s.bounce, err = parseBounce(key, value)
 		case "hook":
 			s.hook = value
 		default:
@@ -78,9 +78,9 @@ func (s *settings) parse(text string) (err error) {
 	return nil
 }
 
-func parseOverQuota(text string) (bounce bool, err error) {
+func parseBounce(what, text string) (bounce bool, err error) {
 	if text != "bounce" && text != "defer" {
-		return false, fmt.Errorf("over-quota %.40q: want defer or bounce", text)
+		return false, fmt.Errorf("%s %.40q: want defer or bounce", what, text)
 	}
 	return text == "bounce", nil
 }

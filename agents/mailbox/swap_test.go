@@ -211,6 +211,9 @@ func TestFullDisk(t *testing.T) {
 				}
 				return n
 			}
+			s.agent.BounceDiskFull = true
+			want(t, s.deliver(letter)[0], dsn.Failed, "5.3.1")
+			s.agent.BounceDiskFull = false
 			if n := whole(); full == 0 || n != 5-full {
 				t.Errorf("%d refused, %d there", full, n)
 			}

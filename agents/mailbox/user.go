@@ -29,7 +29,7 @@ func (a *agent) user(ctx context.Context, c *copyOf) dsn.Result {
 	}
 	as, err := identity.Of(a.users, u)
 	if err != nil {
-		return failure(err, a.BounceOverQuota)
+		return a.failure(err, a.BounceOverQuota)
 	}
 	set, err := a.settings(ctx, u)
 	if err != nil {
@@ -38,7 +38,7 @@ func (a *agent) user(ctx context.Context, c *copyOf) dsn.Result {
 	l := a.letter(c, address)
 	path, err := a.store(ctx, c, u, detail, as, &set, l)
 	if err != nil {
-		return failure(err, set.bounce)
+		return a.failure(err, set.bounce)
 	}
 	a.hooks.start(ctx, a, set.hook, c, u, as, path, l.Size())
 	return deliveredTo("mailbox")
