@@ -91,6 +91,14 @@ func TestDocsCommands(t *testing.T) {
 				continue
 			}
 			rest, _, _ = strings.Cut(rest, "#")
+			if sub, _, err := cmd.Find(strings.Fields(rest)); err == nil {
+				cmd = sub // "import postfix", for one
+			}
+			if words := strings.Fields(rest); len(words) > 0 {
+				if sub, _, err := cmd.Find(words[:1]); err == nil { // such as "import postfix"
+					cmd = sub
+				}
+			}
 			for _, o := range option.FindAllStringSubmatch(rest, -1) {
 				if cmd.Flags().Lookup(o[1]) == nil && cmd.PersistentFlags().Lookup(o[1]) == nil {
 					t.Errorf("%s: %s: no option --%s", page, strings.TrimSpace(m[0]), o[1])
