@@ -16,7 +16,7 @@ func TestAll(t *testing.T) {
 	s := protocoltest.NewSpool(t)
 	m := protocoltest.To("new@example.org", protocoltest.Rcpt("smtp", "h", "joe@example.net"), protocoltest.Rcpt("local", "ann", "ann"))
 	m.Env = spool.Envelope{HasFrom: true, From: "old@example.org", To: []spool.Recipient{{Addr: "first@example.org"}}, EnvID: "e1",
-		External: true, RcvdFrom: "x ([192.0.2.1])", SMTPUTF8: true, For: "first@example.org"}
+		External: true, MayRelay: true, RcvdFrom: "x ([192.0.2.1])", SMTPUTF8: true, For: "first@example.org"}
 	m.Attr.Owner = "1234"
 	m.Groups[0].Rcpts[0].Notify = "NEVER"
 	m.Groups[0].Rcpts[1].ORcpt = "rfc822;ann@example.com"
@@ -35,7 +35,7 @@ func TestAll(t *testing.T) {
 		}
 		defer msg.Close()
 		e := msg.Env
-		if e.From != "new@example.org" || e.EnvID != "e1" || !e.External || !e.SMTPUTF8 || e.RcvdFrom != "x ([192.0.2.1])" || e.Via != "reroute" || e.Owner != "1234" || e.For != "" {
+		if e.From != "new@example.org" || e.EnvID != "e1" || !e.External || !e.MayRelay || !e.SMTPUTF8 || e.RcvdFrom != "x ([192.0.2.1])" || e.Via != "reroute" || e.Owner != "1234" || e.For != "" {
 			t.Errorf("envelope %+v", e)
 		}
 		to = append(to, e.To...)

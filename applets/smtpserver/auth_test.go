@@ -70,7 +70,7 @@ func TestAuth(t *testing.T) {
 		}
 	}
 	m := ts.messages()
-	if len(m) != 3 || m[0].env.AuthUser != "joe" || m[0].env.With != "ESMTPSA" || !m[0].env.External {
+	if len(m) != 3 || m[0].env.AuthUser != "joe" || m[0].env.With != "ESMTPSA" || !m[0].env.External || !m[0].env.MayRelay {
 		t.Errorf("got %+v", m)
 	}
 }
