@@ -111,6 +111,23 @@ documents() {
 	cp "$work/agents/PROTOCOL.md" "$work/shellcfg/LANGUAGE.md" "$work/spool/FORMAT.md" "$work/build/docs/"
 }
 
+# What has shells complete arguments, said by the program itself, as built for this
+# machine. mailq of rpm is one of several that alternatives choose from.
+completions() {
+	(cd "$work" && go build -trimpath -buildvcs=false -o "$work/tool/zmailer" .)
+	for shell in bash zsh fish; do
+		for program in zmailer mailq; do
+			case $shell in
+			bash) file=bash-completion/completions/$program ;;
+			zsh) file=zsh/vendor-completions/_$program ;;
+			fish) file=fish/vendor_completions.d/$program.fish ;;
+			esac
+			mkdir -p "$work/build/completions/$(dirname "$file")"
+			"$work/tool/zmailer" completion "$shell" "$program" >"$work/build/completions/$file"
+		done
+	done
+}
+
 # What unpacks anywhere: ./zmailer install --source . puts it into place.
 tarball() {
 	name=zmailer-$VERSION-linux-$ARCH
@@ -125,6 +142,7 @@ tarball() {
 
 manuals
 documents
+completions
 for ARCH in $arches; do
 	export ARCH
 	(cd "$work" && CGO_ENABLED=0 GOOS=linux GOARCH=$ARCH go build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X zmailer/applets.version=$VERSION" -o build/zmailer .)
