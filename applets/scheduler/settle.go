@@ -294,8 +294,10 @@ func (s *settlement) writeLog() {
 	for i := range s.outcomes {
 		o := &s.outcomes[i]
 		for _, n := range o.rcpts {
-			to := ""
-			if n < len(s.users) {
+			var to string
+			if n >= len(s.users) {
+				to = fmt.Sprintf("recipient %d", n) // of a control file that was lost
+			} else {
 				to = queuesock.Address(channel, s.users[n])
 			}
 			s.q.log.Info(actionLog[o.result.Action], "spoolid", s.id, "to", to, "channel", channel, "host", host,
