@@ -33,6 +33,7 @@ func (c *config) commands() map[string]shell.Command {
 		"xclient_from": c.declare(c.xclientFrom),
 		"etrn_from":    c.declare(c.etrnFrom),
 		"contact":      c.declare(c.contactText),
+		"shared":       c.declare(c.sharedStore),
 		"verify":       c.declare(c.verify),
 		"arc_trust":    c.declare(c.arcTrust),
 		"relation":     c.declare(c.relation),

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"zmailer/shellcfg"
+	"zmailer/shellcfg/relations"
 	"zmailer/shellcfg/shell"
 	"zmailer/spool/proc"
 )
@@ -88,6 +89,7 @@ type config struct {
 	checks            checks
 	milters           []*milterSpec
 	contact           string
+	shared            *relations.Relation // where a fleet counts together; nil: here
 
 	auth    authentication
 	senders senders

@@ -257,6 +257,9 @@ func greyCommand(s *session, call *shell.Call) (bool, error) {
 		key = key[:maxGreyKey]
 	}
 	key = string(spool.AppendLine(nil, key))
+	if s.cfg.shared != nil {
+		return s.cfg.sharedGrey(call.Ctx, network, strings.TrimSuffix(key, "\n"), delay, time.Now())
+	}
 	return s.srv.grey.allow(network, strings.TrimSuffix(key, "\n"), delay, time.Now())
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"zmailer/shellcfg/shell"
+	"zmailer/spool/proc"
 )
 
 // rates count events by name in sliding windows: what happened in this window,
@@ -92,6 +93,17 @@ func rate(call *shell.Call) int {
 	key := strings.Join(call.Args, "\x00")
 	if len(key) > maxRateKey {
 		key = key[:maxRateKey]
+	}
+	if s.cfg.shared != nil && !s.probe {
+		ok, err := s.cfg.sharedRate(call.Ctx, key, most, window, time.Now())
+		switch {
+		case err != nil:
+			s.log.Error("rate cannot be counted", "client", s.clientText, "err", err)
+			return proc.TempFail
+		case ok:
+			return 0
+		}
+		return 1
 	}
 	if s.probe || s.srv.rates.allow(key, most, window, time.Now()) {
 		return 0

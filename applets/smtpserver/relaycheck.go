@@ -2,6 +2,7 @@ package smtpserver
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -86,15 +87,25 @@ func checkRelay(ctx context.Context, conf *shellcfg.Conf, cfg *config, router fu
 	a := newAsker(log, source{command: router}, 1, cfg.limits.router)
 	defer a.close()
 	r.srv.asker.Store(a)
-	roles := map[role]bool{}
+	type kind struct {
+		role  role
+		local bool
+	}
+	tried := map[kind]bool{}
 	for _, l := range cfg.listens {
-		if l.network == "unix" || l.role == roleLMTP || roles[l.role] {
+		k := kind{l.role, l.network == "unix"}
+		if tried[k] {
 			continue
 		}
-		roles[l.role] = true
-		for _, client := range relayClients {
-			if err := r.client(ctx, l.role, netip.MustParseAddr(client)); err != nil {
-				return nil, fmt.Errorf("relay check as %s: %w", client, err)
+		tried[k] = true
+		clients := relayClients
+		if k.local {
+			clients = []string{""} // whoever may use the socket
+		}
+		for _, client := range clients {
+			ip, _ := netip.ParseAddr(client) // not valid: a local socket
+			if err := r.client(ctx, l.role, ip); err != nil {
+				return nil, fmt.Errorf("relay check as %s: %w", cmp.Or(client, "local client"), err)
 			}
 		}
 	}
@@ -118,7 +129,7 @@ func (r *relayCheck) client(ctx context.Context, as role, ip netip.Addr) error {
 	near, far := net.Pipe()
 	s := &session{
 		srv: r.srv, cfg: r.cfg, limits: &r.cfg.limits, log: r.srv.log, ctx: ctx, conn: far, role: as, probe: true,
-		client: ip, clientText: ip.String(), name: found("unknown"), begun: time.Now(),
+		client: ip, clientText: clientText(ip), name: found("unknown"), begun: time.Now(),
 	}
 	s.in.init(far, s.beforeRead)
 	done := make(chan struct{})
@@ -131,7 +142,11 @@ func (r *relayCheck) client(ctx context.Context, as role, ip netip.Addr) error {
 	if code := talk.reply(); code != 220 {
 		return fmt.Errorf("greeting %d: %v", code, talk.err)
 	}
-	talk.say("EHLO " + foreignDomain)
+	hello := "EHLO "
+	if as == roleLMTP {
+		hello = "LHLO "
+	}
+	talk.say(hello + foreignDomain)
 	for _, sender := range relaySenders {
 		sender = r.ours(sender)
 		if talk.say("MAIL FROM:<"+sender+">") != 250 {
@@ -164,7 +179,7 @@ func (r *relayCheck) accepted(ctx context.Context, as role, ip netip.Addr, sende
 	if err != nil {
 		return // it was not taken, then
 	}
-	s := r.policy.Session(ctx, &policy.Message{ID: string(spool.NewID()), Sender: sender, Client: ip.String(), External: true})
+	s := r.policy.Session(ctx, &policy.Message{ID: string(spool.NewID()), Sender: sender, Client: clientText(ip), External: true})
 	defer s.Close()
 	s.Route(policy.Recipient{Addr: addr.String()}, func(d *policy.Decision) bool {
 		to := d.User
@@ -173,7 +188,7 @@ func (r *relayCheck) accepted(ctx context.Context, as role, ip netip.Addr, sende
 		}
 		for _, host := range foreignHosts {
 			if d.Action == policy.Deliver && d.Channel != "local" && strings.Contains(strings.ToLower(d.Host+" "+to), host) {
-				r.report.Open = append(r.report.Open, fmt.Sprintf("%s as %s, from <%s> to <%s>: %s", ip, as, sender, rcpt, d))
+				r.report.Open = append(r.report.Open, fmt.Sprintf("%s as %s, from <%s> to <%s>: %s", clientText(ip), as, sender, rcpt, d))
 				return false
 			}
 		}

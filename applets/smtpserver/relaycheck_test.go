@@ -10,6 +10,9 @@ import (
 func TestCheckRelay(t *testing.T) {
 	for config, want := range map[string]string{
 		"listen :25\nlisten :587 submission\nrelay_for 127.0.0.0/8\n":               "",
+		"listen /run/l lmtp\nlisten :24 lmtp\n":                                     "",
+		"listen /run/l lmtp\nsmtp_rcpt() { relay; }\n":                              "local as lmtp, from <> to",
+		"listen :24 lmtp\nsmtp_rcpt() { relay; }\n":                                 "192.0.2.1 as lmtp, from <> to",
 		"listen :25\nrelay_for 0.0.0.0/0\n":                                         "192.0.2.1 may send to everybody",
 		"listen :25\nsmtp_mail() { [ \"$sender\" = \"\" ] && relay; }\n":            "from <> to <a@relay-check.invalid>",
 		"listen :25\nsmtp_connect() { client_in 198.51.100.0/24 && relay; }\n":      "198.51.100.25 as mx",

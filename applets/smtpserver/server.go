@@ -101,6 +101,14 @@ func (srv *server) accept(ctx context.Context, l *listener) {
 	}
 }
 
+// clientText is a client in the log and in questions.
+func clientText(ip netip.Addr) string {
+	if !ip.IsValid() {
+		return "local"
+	}
+	return ip.String()
+}
+
 const acceptPause = 100 * time.Millisecond
 
 // serve begins a session, or turns the client away.
@@ -115,10 +123,8 @@ func (srv *server) serve(ctx context.Context, c net.Conn, spec listenSpec) {
 	}
 	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
 		s.client = tcp.AddrPort().Addr().Unmap().WithZone("")
-		s.clientText = s.client.String()
-	} else {
-		s.clientText = "local"
 	}
+	s.clientText = clientText(s.client)
 	s.peer = s.client
 	s.in.init(c, s.beforeRead)
 	if !s.peer.IsValid() || !contains(cfg.proxies, s.peer) {
