@@ -61,7 +61,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 [ -n "$old" ] || old=$(git log --skip=1 -1 --format=%H -- packaging)
 packaging/build.sh deb --arch amd64 --commit "$old" --out "$work/old" >/dev/null
-packaging/build.sh deb --arch amd64 --out "$work/new" >/dev/null
+packaging/build.sh deb rpm apk --arch amd64 --out "$work/new" >/dev/null
 
 failed=''
 for run in $(for suite in $suites; do echo "$suite/postfix" "$suite/exim"; done); do
@@ -85,6 +85,10 @@ for run in $(for suite in $suites; do echo "$suite/postfix" "$suite/exim"; done)
 	grep '^ok ' "$work/$scenario.log" || :
 	rm -rf "$root"
 done
+if command -v rpm >/dev/null; then
+	echo '=== rpm and apk'
+	"$here/formats.sh" "$work/new" "$cache/${suites%% *}" || failed="$failed formats"
+fi
 [ -z "$failed" ] || {
 	echo "FAILED:$failed" >&2
 	exit 1
