@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"math/big"
 	"os"
@@ -154,5 +155,35 @@ func TestNoHandshake(t *testing.T) {
 	io.WriteString(c, "EHLO c\r\n")
 	if b, _ := io.ReadAll(c); strings.Contains(string(b), "250") {
 		t.Errorf("got %q", b)
+	}
+}
+
+// TestRequireTLS: RFC 8689 is offered and taken under TLS; that it is not elsewhere
+// stands in testdata/later.txt.
+func TestRequireTLS(t *testing.T) {
+	ts := start(t, tlsConfig(t, "mx.example.org"))
+	c, err := smtp.DialStartTLS(ts.addr, trusting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if ok, _ := c.Extension("REQUIRETLS"); !ok {
+		t.Error("REQUIRETLS is not offered")
+	}
+	if err := errors.Join(c.Mail("ann@example.net", &smtp.MailOptions{RequireTLS: true}), c.Rcpt("joe@example.org", nil)); err != nil {
+		t.Fatal(err)
+	}
+	w, err := c.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte("x\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if m := ts.messages(); len(m) != 1 || !m[0].env.RequireTLS {
+		t.Errorf("got %+v", m)
 	}
 }
