@@ -60,7 +60,10 @@ work=$(mktemp -d "$cache/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 [ -n "$old" ] || old=$(git log --skip=1 -1 --format=%H -- packaging)
-packaging/build.sh deb --arch amd64 --commit "$old" --out "$work/old" >/dev/null
+# By its own script.
+git clone -q --shared --no-checkout . "$work/source"
+git -C "$work/source" checkout -q "$old"
+"$work/source/packaging/build.sh" deb --arch amd64 --out "$work/old" >/dev/null
 packaging/build.sh deb rpm apk --arch amd64 --out "$work/new" >/dev/null
 
 failed=''
