@@ -16,10 +16,11 @@ fail() {
 }
 
 # MODE OWNER/GROUP PATH of all files and links, without what each format has of its own:
-# documents, manual pages, the names that alternatives manage, service files.
+# documents, manual pages, the names that alternatives manage and their completions, the directory of zsh, service
+# files.
 names() {
 	sed 's|^l[^ ]*|l|; s| -> .*||; s| \./| /|; s| \([a-z]*/\)| \1|' | awk '{print $1, $2, $NF}' | sed 's| /*\([^ ]*\)$| /\1|' |
-		grep -E '^(-|l )' | grep -vE ' /usr/(share/(doc|man|lintian|licenses)|libexec/zmailer|lib/(systemd|sysusers.d|tmpfiles.d))/| /etc/init.d/| /usr/(sbin/sendmail|lib/sendmail|bin/(mailq|newaliases|rmail))$| /\.' | sort -u
+		grep -E '^(-|l )' | grep -vE ' /usr/(share/(doc|man|lintian|licenses|zsh)|libexec/zmailer|lib/(systemd|sysusers.d|tmpfiles.d))/| /etc/init.d/|/mailq(\.fish)?$| /usr/(sbin/sendmail|lib/sendmail|bin/(mailq|newaliases|rmail))$| /\.' | sort -u
 }
 dpkg-deb --fsys-tarfile "$dist"/*.deb | tar -tv --numeric-owner | awk '{print $1, $2, $6}' | names >"$work/deb"
 rpm -qp --qf '[%{FILEMODES:perms} %{FILEUSERNAME}/%{FILEGROUPNAME} %{FILENAMES}\n]' "$dist"/*.rpm | sed 's| root/root | 0/0 |' | names >"$work/rpm"
