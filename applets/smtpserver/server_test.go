@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -301,6 +302,39 @@ func TestLocalSession(t *testing.T) {
 	}
 	if n := len(messages(t, sp)); n != 2 {
 		t.Errorf("%d messages", n)
+	}
+	// The line ends of UNIX do as well, from the first line on.
+	if out, err := talk(strings.ReplaceAll(message+".\r\nQUIT\r\n", "\r", "")); err != nil || !strings.HasSuffix(out, "221 2.0.0 Bye\r\n") {
+		t.Errorf("LF: %q, %v", out, err)
+	}
+	if out, err := talk(message + "a\nb\r\n.\r\nQUIT\r\n"); err != nil || strings.Contains(out, "queued") {
+		t.Errorf("LF after CR LF: %q, %v", out, err)
+	}
+	if n := len(messages(t, sp)); n != 3 {
+		t.Errorf("%d messages", n)
+	}
+}
+
+// TestLineEnds: whatever the sizes of the reads, one CR before each LF.
+func TestLineEnds(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"a\nb\n", "a\r\nb\r\n"},
+		{"a\n\nb", "a\r\n\r\nb"},
+		{"a\nb\r\n", "a\r\nb\r\n"},
+		{"a\r\nb\nc", "a\r\nb\nc"},
+		{"\n", "\r\n"},
+		{"", ""},
+	} {
+		for size := 2; size < 9; size++ {
+			l := &lineEnds{src: iotest.OneByteReader(strings.NewReader(c.in))}
+			if size%2 == 0 {
+				l.src = strings.NewReader(c.in)
+			}
+			var got strings.Builder
+			if _, err := io.CopyBuffer(&got, struct{ io.Reader }{l}, make([]byte, size)); err != nil || got.String() != c.want {
+				t.Errorf("%q by %d: %q, %v", c.in, size, got.String(), err)
+			}
+		}
 	}
 }
 
