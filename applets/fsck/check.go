@@ -97,7 +97,9 @@ func (c *checker) directories() {
 			c.only(d.Name, func(name string) bool { return len(name) == 1 && strings.Contains(hashNames, name) })
 		}
 	}
-	c.only("", func(name string) bool { return known[name] || name == spool.VersionFile || name == "imported" || strings.HasPrefix(name, ".") })
+	c.only("", func(name string) bool {
+		return known[name] || name == spool.VersionFile || name == "imported" || strings.HasPrefix(name, ".")
+	})
 }
 
 var hashNames = strings.Join(spool.HashDirs(), "")
