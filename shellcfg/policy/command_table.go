@@ -114,7 +114,7 @@ func (l *loader) declareBoth(c *shell.Call, built, source relations.Spec) int {
 	}}
 	askFast, askSlow := lookupCommand(fast), lookupCommand(slow)
 	return l.define(c, source.Name, func(c *shell.Call) int {
-		if stale.get() {
+		if relations.PinChoice(c.Ctx, stale, stale.get) {
 			return askSlow(c)
 		}
 		return askFast(c)

@@ -22,6 +22,23 @@ func Pin(ctx context.Context) context.Context {
 	return context.WithValue(ctx, pinKey{}, &pinned{used: map[any]any{}})
 }
 
+// PinChoice is what choose says, or has said before under a context of Pin for the
+// same key: which of two sources a message is routed by must not change either.
+func PinChoice(ctx context.Context, key any, choose func() bool) bool {
+	p, ok := ctx.Value(pinKey{}).(*pinned)
+	if !ok {
+		return choose()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if v, ok := p.used[key]; ok {
+		return v.(bool)
+	}
+	v := choose()
+	p.used[key] = v
+	return v
+}
+
 // current is the version of a file to use in ctx. Failures are not pinned.
 func current[T any](ctx context.Context, f *watch.File[T]) (*T, error) {
 	p, ok := ctx.Value(pinKey{}).(*pinned)
