@@ -17,7 +17,11 @@ type dest struct {
 	path  string // UNIX socket
 	port  int    // 0: not given
 	exact bool   // the address of the name itself, no MX
+	wrap  bool   // TLS from the first octet, RFC 8314 §3.3
 }
+
+// submissions is the port of submission with TLS from the first octet, RFC 8314 §7.3.
+const submissions = 465
 
 // maxDests bounds the list of places in a job.
 const maxDests = 10
@@ -39,7 +43,21 @@ func parseDests(spec string) ([]dest, error) {
 	return dests, nil
 }
 
+// parseDest reads NAME, [NAME], an address, each with or without :PORT, or the path of
+// a socket. With smtps:// before it, or at port 465, TLS begins with the connection.
 func parseDest(s string) (dest, error) {
+	const scheme = "smtps://"
+	if len(s) > len(scheme) && strings.EqualFold(s[:len(scheme)], scheme) {
+		d, err := parseDest(s[len(scheme):])
+		if err != nil || strings.Contains(s[len(scheme):], "/") {
+			return dest{}, fmt.Errorf("host %.100q: want a host after %s", s, scheme)
+		}
+		d.wrap = true
+		if d.port == 0 {
+			d.port = submissions
+		}
+		return d, nil
+	}
 	d := dest{text: strings.ToLower(s)}
 	bad := func(why string) (dest, error) { return dest{}, fmt.Errorf("host %.100q: %s", s, why) }
 	switch {
@@ -94,6 +112,7 @@ func parseDest(s string) (dest, error) {
 func (d *dest) setPort(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 16)
 	d.port = int(n)
+	d.wrap = d.port == submissions
 	return err == nil && n > 0
 }
 
@@ -106,6 +125,7 @@ type target struct {
 	dest    string // the place of the job that led here
 	domain  string // that the DNS led from; "" if the job names the host or address
 	port    int
+	wrap    bool // TLS from the first octet
 	pref    int  // preference of the exchanger
 	looked  bool // the DNS led from the domain to it, not the administrator
 	trusted bool // DNSSEC says that the name belongs to the domain, or no DNS was asked
@@ -117,7 +137,7 @@ type target struct {
 
 func tcpTarget(d *dest, name string, ip netip.Addr, port int) target {
 	address := netip.AddrPortFrom(ip, uint16(port)).String()
-	t := target{network: "tcp", address: address, name: name, dest: d.text, port: port}
+	t := target{network: "tcp", address: address, name: name, dest: d.text, port: port, wrap: d.wrap}
 	if name == "" {
 		t.name = ip.String()
 	}

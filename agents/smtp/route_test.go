@@ -30,6 +30,10 @@ func TestParseDest(t *testing.T) {
 		{"2001:db8::1", "addr=2001:db8::1 exact"},
 		{"bücher.example", "name=xn--bcher-kva.example"},
 		{"/run/lmtp.sock", "path=/run/lmtp.sock"},
+		{"[smtp.example.org]:465", "name=smtp.example.org port=465 exact wrap"},
+		{"smtps://[smtp.example.org]", "name=smtp.example.org port=465 exact wrap"},
+		{"SMTPS://example.org:2465", "name=example.org port=2465 wrap"},
+		{"smtps://", ""}, {"smtps:///run/lmtp.sock", ""}, {"smtps://smtps://a", ""},
 		{"", ""}, {"[", ""}, {"[]", ""}, {"[a]x", ""}, {"[a]:0", ""}, {"[a]:65536", ""}, {"a:", ""}, {"a..b", ""}, {"a b", ""},
 		{"a\nb", ""}, {"[IPv6:1.2.3.4]", ""}, {"/" + strings.Repeat("x", 200), ""}, {"[1.2.3.4", ""}, {":25", ""},
 	} {
@@ -57,12 +61,16 @@ func describe(d dest) string {
 	if d.exact {
 		words = append(words, "exact")
 	}
+	if d.wrap {
+		words = append(words, "wrap")
+	}
 	return strings.Join(words, " ")
 }
 
 func FuzzParseDests(f *testing.F) {
 	f.Add("a, [b]:25, /c")
 	f.Add("[IPv6:::1]:1")
+	f.Add("smtps://[a]:1")
 	f.Fuzz(func(t *testing.T, s string) {
 		dests, err := parseDests(s)
 		if err == nil && (len(dests) == 0 || len(dests) > maxDests) {

@@ -61,7 +61,7 @@ func (c *client) open(ctx context.Context, su *setup, end time.Time) (*session, 
 		c.classic.add(su.target.address)
 		s, fail = c.connect(ctx, su, end)
 	}
-	if fail != nil && errors.As(fail.cause, &hs) && su.mode == tlsMay {
+	if fail != nil && errors.As(fail.cause, &hs) && su.mode == tlsMay && !su.target.wrap {
 		// Encryption was our wish, not a duty. The connection is spoilt; a new one
 		// goes without, and so do later ones for a while.
 		c.plainOnly.add(su.target.address)
@@ -171,6 +171,12 @@ func (f *openFailure) soften() *openFailure {
 }
 
 func (s *session) greet(ctx context.Context, su setup) *openFailure {
+	if s.target.wrap {
+		s.phase(s.c.opt.timeouts.greeting)
+		if fail := s.startTLS(ctx, su); fail != nil {
+			return fail
+		}
+	}
 	s.phase(s.c.opt.timeouts.greeting)
 	banner, err := s.reply()
 	if err != nil {

@@ -9,6 +9,9 @@ import (
 
 // encrypt turns encryption on as the policy for the target wants it.
 func (s *session) encrypt(ctx context.Context, su setup) *openFailure {
+	if s.tls != nil { // from the first octet
+		return nil
+	}
 	if su.mode == tlsOff || su.mode == tlsMay && (!s.ext.startTLS || s.c.plainOnly.has(su.target.address)) {
 		return nil
 	}
@@ -34,6 +37,16 @@ func (s *session) encrypt(ctx context.Context, su setup) *openFailure {
 		}
 		return s.refused(r).soften()
 	}
+	if fail := s.startTLS(ctx, su); fail != nil {
+		return fail
+	}
+	// What was said before is void: RFC 3207 §4.2.
+	s.ext = extensions{}
+	return s.hello()
+}
+
+// startTLS makes the connection one of TLS.
+func (s *session) startTLS(ctx context.Context, su setup) *openFailure {
 	if err := s.handshake(ctx, su); err != nil {
 		s.broken = true
 		var hs *handshakeError
@@ -43,9 +56,7 @@ func (s *session) encrypt(ctx context.Context, su setup) *openFailure {
 		return &openFailure{unreachable("4.7.5", "%s: %v", s.target.relay, err), err}
 	}
 	s.log.note("encrypted: " + s.tlsFacts())
-	// What was said before is void: RFC 3207 §4.2.
-	s.ext = extensions{}
-	return s.hello()
+	return nil
 }
 
 func (s *session) handshake(ctx context.Context, su setup) error {

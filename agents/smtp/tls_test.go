@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -112,6 +113,61 @@ func TestTLS(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TLS from the first octet, RFC 8314, is no matter of STARTTLS or of wishes: a host
+// that does not speak it gets no mail.
+func TestWrapped(t *testing.T) {
+	cert, roots := newCert(t, "mx.test", time.Now().Add(time.Hour))
+	fake, err := resolver.NewFake("mx.test A 127.0.0.1", "other.test A 127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ mode, host, want string }{
+		{"may", "mx.test", "ok 2.0.0"},
+		{"off", "mx.test", "ok 2.0.0"},
+		{"verify", "mx.test", "ok 2.0.0"},
+		{"verify", "other.test", "retryat 4.7.5"},
+	} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := serveSink(t, tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{*cert}}), []string{"PIPELINING"})
+		d := start(t, func(o *options) {
+			quick(o)
+			o.resolver = fake
+			if err := o.tls.set(tt.mode); err != nil {
+				t.Fatal(err)
+			}
+		})
+		d.c.roots = roots
+		host := fmt.Sprintf("smtps://[%s]:%d", tt.host, s.port())
+		for range 2 {
+			if res := d.deliver(simple("a@x.test"), host); outcome(res) != tt.want {
+				t.Errorf("%s %s: %+v", tt.mode, tt.host, res)
+			}
+		}
+	}
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	go func() {
+		for {
+			c, err := plain.Accept()
+			if err != nil {
+				return
+			}
+			c.Write([]byte("220 mx.test ESMTP\r\n"))
+			c.Close()
+		}
+	}()
+	d := start(t, quick)
+	if res := d.deliver(simple("a@x.test"), "smtps://"+plain.Addr().String()); outcome(res) != "retryat 4.7.5" {
+		t.Errorf("plain: %+v", res)
 	}
 }
 

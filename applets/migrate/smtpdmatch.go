@@ -178,8 +178,9 @@ func (s *smtpd) host(a action) (string, bool) {
 	case "smtp+notls":
 		s.smtpOptions = append(s.smtpOptions, "-S "+u.Hostname()+"=off")
 	case "smtps":
-		s.skip(a.where, "relay host %s: TLS from the first byte; here port 587 is used, with STARTTLS", text)
-		port = "587"
+		if port == "" {
+			port = "465" // where our agent begins with TLS, too
+		}
 	case "lmtp":
 		s.lmtp = true
 		return "lmtp!" + u.Host, true
@@ -190,6 +191,9 @@ func (s *smtpd) host(a action) (string, bool) {
 	hop := "[" + u.Hostname() + "]"
 	if port != "" && port != "25" {
 		hop += ":" + port
+	}
+	if u.Scheme == "smtps" && port != "465" {
+		hop = "smtps://" + hop
 	}
 	if table := a.options["auth"]; table != "" && u.User != nil {
 		for _, e := range s.words(table, statement{where: a.where}) {

@@ -51,7 +51,8 @@ mail to itself. Names are found out; see the end of what it prints.
   --smarthost URL   a null client: all mail goes to that host. With a user
                     (smtp://joe@smtp.example.org:587) it logs in, after STARTTLS with a
                     valid certificate, with the password that stands on standard input
-                    or is asked for. With --local the mail of local users stays here
+                    or is asked for. smtps:// (port 465) begins with TLS. With --local
+                    the mail of local users stays here
   --internet        takes mail for its names from everybody, and sends to everybody
   --backup-mx LIST  takes mail for these domains, and keeps it until their own hosts
                     take it

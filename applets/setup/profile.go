@@ -40,15 +40,13 @@ type smartHost struct {
 var errURL = errors.New("want smtp://[USER@]HOST[:PORT], such as smtp://joe@smtp.example.org:587")
 
 // parseSmartHost reads smtp://[user[:password]@]host[:port]. The port is 587 with a
-// user and 25 without.
+// user and 25 without. With smtps:// TLS begins with the connection, and the port is 465.
 func parseSmartHost(text string) (*smartHost, error) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Hostname() == "":
 		return nil, errURL
-	case u.Scheme == "smtps":
-		return nil, errors.New("TLS from the first byte (port 465) is not spoken to other hosts: use smtp:// and port 587, where it begins with STARTTLS")
-	case u.Scheme != "smtp", u.Path != "" && u.Path != "/", u.RawQuery != "", u.Fragment != "":
+	case u.Scheme != "smtp" && u.Scheme != "smtps", u.Path != "" && u.Path != "/", u.RawQuery != "", u.Fragment != "":
 		return nil, errURL
 	}
 	s := &smartHost{user: u.User.Username()}
@@ -58,8 +56,13 @@ func parseSmartHost(text string) (*smartHost, error) {
 	}
 	port := u.Port()
 	if port == "" {
-		if port = "25"; s.user != "" {
+		switch {
+		case u.Scheme == "smtps":
+			port = "465"
+		case s.user != "":
 			port = "587"
+		default:
+			port = "25"
 		}
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
@@ -76,6 +79,9 @@ func parseSmartHost(text string) (*smartHost, error) {
 	}
 	s.loopback = s.loopback || name == "localhost"
 	s.host = "[" + name + "]:" + port
+	if u.Scheme == "smtps" && port != "465" { // where TLS begins with the connection anyway
+		s.host = "smtps://" + s.host
+	}
 	return s, nil
 }
 
