@@ -9,7 +9,9 @@
 set -eu
 
 suites='bookworm trixie'
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# The mirror that this host itself uses. $(SITE) is for apt-get.
+# shellcheck disable=SC2016
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(SITE)' | grep -v security | head -n 1)}
 cache=${TMPDIR:-/tmp}/zmailer-debian old=''
 while [ $# -gt 0 ]; do
 	case $1 in
