@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,8 @@ import (
 	godkim "github.com/emersion/go-msgauth/dkim"
 
 	"zmailer/agents/dkim"
+	"zmailer/agents/serve"
+	"zmailer/shellcfg"
 	"zmailer/spool"
 	"zmailer/testdata/peers"
 )
@@ -248,22 +251,23 @@ func TestUnreadableKey(t *testing.T) {
 // The table is read where there is one, and then it decides.
 func TestSigningTable(t *testing.T) {
 	dir, records := signers(t)
-	file := optionalFile{path: filepath.Join(t.TempDir(), "dkim")}
-	keys := &dkim.Keys{Dir: dir, Table: file.lookup}
+	conf := &shellcfg.Conf{MailVar: t.TempDir()}
 	s := newSink(t)
-	d := start(t, func(o *options) {
-		quick(o)
-		o.keys = keys
-	})
 	for i, want := range []int{2, 1} {
 		if i == 1 {
-			if err := os.WriteFile(file.path, []byte("us.test us.test/ed25519\n"), 0o600); err != nil {
+			file := conf.Path("db/dkim")
+			if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("us.test us.test/ed25519\n"), 0o600)); err != nil {
 				t.Fatal(err)
 			}
-			file.mu.Lock()
-			file.checked = file.checked.Add(-tableAge) // as a second later
-			file.mu.Unlock()
 		}
+		table, err := serve.Table(conf, "DKIMTABLE", "dkim")
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := start(t, func(o *options) {
+			quick(o)
+			o.keys = &dkim.Keys{Dir: dir, Table: table}
+		})
 		l := letterOf("From: ann@us.test\n\n", "x\n", "a@x.test")
 		l.attr.Ours = true
 		if res := d.deliver(l, s.host()); outcome(res) != "ok 2.0.0" {
