@@ -61,9 +61,10 @@ done
 mkdir -p "${out:=dist}"
 out=$(cd "$out" && pwd)
 
-# Whatever the clock, the umask, the locale and the directory are.
+# Whatever the clock, the umask, the locale, the directory and the settings of git and
+# Go are. Another Go makes other bytes; the SBOM says which one it was.
 umask 022
-export LC_ALL=C TZ=UTC
+export LC_ALL=C TZ=UTC GOFLAGS=-trimpath GOAMD64=v1 GOARM64=v8.0
 commit=$(git rev-parse --verify "$commit^{commit}") || die "no such commit"
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct "$commit")
 MAINTAINER=$(git log -1 --format='%an <%ae>' "$commit")
