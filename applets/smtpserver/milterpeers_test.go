@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,34 +23,38 @@ import (
 	"zmailer/testdata/peers"
 )
 
-// runPeer runs a daemon of others until the end of the test, and waits until it
-// listens on a socket of dir.
-func runPeer(t *testing.T, dir, sock, command string) {
+// runPeer runs a daemon of others until the end of the test or until stop, and waits
+// until it listens on a socket of dir.
+func runPeer(t *testing.T, dir, sock, command string) (stop func()) {
 	t.Helper()
 	words := strings.Fields(command)
 	cmd := exec.Command(words[0], words[1:]...)
 	var out bytes.Buffer
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL} // it may have workers
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		cmd.Process.Kill()
+	stop = sync.OnceFunc(func() {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		<-ended
+	})
+	t.Cleanup(func() {
+		stop()
 		if t.Failed() {
 			t.Logf("%s\n%s", command, out.Bytes())
 		}
 	})
-	for range 400 {
+	for range 1200 {
 		network := "tcp"
 		if filepath.IsAbs(sock) {
 			network = "unix"
 		}
 		if c, err := net.Dial(network, sock); err == nil {
 			c.Close()
-			return
+			return stop
 		}
 		select {
 		case err := <-ended:
@@ -58,6 +64,7 @@ func runPeer(t *testing.T, dir, sock, command string) {
 		}
 	}
 	t.Fatalf("%s does not listen\n%s", command, out.Bytes())
+	return nil
 }
 
 // TestOpenDKIM: opendkim signs what our clients send, and the signature holds: what

@@ -69,6 +69,8 @@ sasl sasl2-bin libsasl2-modules
 pebble pebble
 gsasl gsasl
 opendkimd opendkim
+rspamd rspamd
+clamav clamav-milter clamav-daemon
 unbound unbound
 spamassassin spamassassin
 END

@@ -32,7 +32,7 @@ func Program(t testing.TB, name, program string) string {
 	t.Helper()
 	dir := Dir(t, name)
 	libs := "LD_LIBRARY_PATH="
-	for _, pattern := range []string{"usr/lib/*-linux-gnu*", "lib/*-linux-gnu*", "usr/lib"} {
+	for _, pattern := range []string{"usr/lib/*-linux-gnu*", "lib/*-linux-gnu*", "usr/lib/" + name, "usr/lib"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			t.Fatal(err)
