@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -20,20 +19,11 @@ import (
 	"zmailer/spool/rfc5322"
 )
 
-// A queued message is one that another mailer has not delivered to all recipients.
-type queued struct {
-	name    string // in its queue
-	arrival time.Time
-	env     spool.Envelope
-	header  []byte
-	body    io.Reader // what follows the header, or all of the message
-}
-
 // A queueKind is a mailer whose queue can be read.
 type queueKind struct {
 	name, dir, stop, remove string
-	files                   func(dir string) ([]string, error)
-	open                    func(path string) (*queued, io.Closer, error)
+	files                   func(dir string) ([]queueFile, error)
+	open                    func(f queueFile) (*queued, io.Closer, error)
 	running                 func(dir string) bool
 }
 
@@ -54,7 +44,9 @@ they have not reached, with sender, time of arrival and what was asked for repor
 
 The other mailer must be stopped, or mail is delivered twice. Nothing is removed from
 its queue; what was taken is remembered in the file "imported" of the spool, so that
-it is not taken again. Files that cannot be read stay where they are and are named.
+it is not taken again. Mail on hold, in quarantine, or that the other mailer has given
+up waits here, too, until it is released. Files that cannot be read stay where they are
+and are named.
 
 Status 0: all was taken; 1: some was not.`,
 		Args: cobra.RangeArgs(1, 2),
@@ -98,19 +90,23 @@ func (k *queueKind) take(cmd *cobra.Command, dir string, dry bool) error {
 	}
 	defer rec.f.Close()
 	out := cmd.OutOrStdout()
-	taken, before, bad := 0, 0, 0
-	for _, path := range files {
-		id, err := k.one(cmd.Context(), s, rec, path, dry)
+	taken, held, before, bad := 0, 0, 0, 0
+	for _, f := range files {
+		id, err := k.one(cmd.Context(), s, rec, f, dry)
 		switch {
 		case errors.Is(err, errTaken):
 			before++
 		case errors.Is(err, errNobody), errors.Is(err, fs.ErrNotExist): // delivered
 		case err != nil:
 			bad++
-			fmt.Fprintf(out, "%s: not taken: %s\n", path, rfc5322.OneLine(err.Error(), 500))
+			fmt.Fprintf(out, "%s: not taken: %s\n", f.path, rfc5322.OneLine(err.Error(), 500))
 		default:
 			taken++
-			fmt.Fprintf(out, "%s: %s\n", path, id)
+			if f.hold != "" {
+				id += " (on hold: " + f.hold + ")"
+				held++
+			}
+			fmt.Fprintf(out, "%s: %s\n", f.path, id)
 		}
 		if err := cmd.Context().Err(); err != nil {
 			return err
@@ -119,6 +115,9 @@ func (k *queueKind) take(cmd *cobra.Command, dir string, dry bool) error {
 	fmt.Fprintf(out, "%d messages taken, %d were taken before, %d not taken\n", taken, before, bad)
 	if taken+before > 0 && !dry {
 		fmt.Fprintf(out, "The queue is as it was. Before the other mailer is started again, remove from it what was taken: %s\n", k.remove)
+	}
+	if held > 0 && !dry {
+		fmt.Fprintf(out, "%d of them wait until you let them go: zmailer release ID, or delete them: zmailer delete ID\n", held)
 	}
 	if bad > 0 {
 		return proc.Silent(1)
@@ -132,8 +131,8 @@ var (
 )
 
 // one takes over one message.
-func (k *queueKind) one(ctx context.Context, s *spool.Spool, rec *record, path string, dry bool) (string, error) {
-	q, c, err := k.open(path)
+func (k *queueKind) one(ctx context.Context, s *spool.Spool, rec *record, f queueFile, dry bool) (string, error) {
+	q, c, err := k.open(f)
 	if err != nil {
 		return "", err
 	}
@@ -152,6 +151,10 @@ func (k *queueKind) one(ctx context.Context, s *spool.Spool, rec *record, path s
 	}
 	// It was accepted by the other mailer, for all its recipients.
 	q.env.External, q.env.MayRelay, q.env.HasFrom = true, true, true
+	q.env.Submission, q.env.Hold = f.fresh, f.hold
+	if f.hold != "" && q.reason != "" {
+		q.env.Hold += ": " + rfc5322.OneLine(q.reason, 200)
+	}
 	q.env.Comment = "from the queue of " + k.name + ", " + q.name
 	sub, err := s.Submit(&q.env)
 	if err != nil {
@@ -212,61 +215,4 @@ func (r *record) add(key, id string) error {
 	r.taken[key] = id
 	_, err := r.f.WriteString(key + " " + id + "\n")
 	return err
-}
-
-// inUse tells whether another process holds a lock on a file of a queue.
-func inUse(f *os.File) bool {
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
-		return true
-	}
-	lock := unix.Flock_t{Type: unix.F_WRLCK}
-	err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, &lock)
-	return err == nil && lock.Type != unix.F_UNLCK
-}
-
-// maxQueue bounds how many files of a queue are read.
-const maxQueue = 5_000_000
-
-// queueFiles lists the regular files below dir that fn wants.
-func queueFiles(dir string, fn func(name string) bool) ([]string, error) {
-	var list []string
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, fs.ErrNotExist) && path != dir:
-			return nil
-		case err != nil:
-			return err
-		case len(list) > maxQueue:
-			return fmt.Errorf("%s: more than %d files", dir, maxQueue)
-		case d.Type().IsRegular() && fn(d.Name()):
-			list = append(list, path)
-		}
-		return nil
-	})
-	return list, err
-}
-
-// address brings a recipient or sender of another mailer into our form.
-func address(s string) (string, error) {
-	if s == "" {
-		return "", nil
-	}
-	a, err := rfc5322.ParseAddress(s)
-	if err != nil {
-		return "", fmt.Errorf("address %.200q: %w", s, err)
-	}
-	return a.String(), nil
-}
-
-// originalRecipient is ORCPT, if it may be one.
-func originalRecipient(kind, addr string) string {
-	for i := range len(addr) {
-		if addr[i] <= ' ' || addr[i] >= 0x7f || addr[i] == '=' {
-			return ""
-		}
-	}
-	if kind = strings.TrimSpace(kind); kind == "" || strings.ContainsAny(kind, " =\t") {
-		return ""
-	}
-	return kind + ";" + addr
 }

@@ -135,7 +135,7 @@ func TestQueueDamaged(t *testing.T) {
 		if err := os.WriteFile(path, b, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		q, c, err := openPostfix(path)
+		q, c, err := openPostfix(queueFile{path: path})
 		if err != nil {
 			return nil, err
 		}
@@ -171,23 +171,125 @@ func TestQueueRefused(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "deferred/BAD"), []byte("C\x01xQ\x00"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "hold"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(filepath.Join(dir, "deferred/3D4A353"), filepath.Join(dir, "hold/3D4A353")); err != nil {
-		t.Fatal(err)
-	}
 	out, err := takeQueue(t, "postfix", dir)
-	if err == nil || !strings.Contains(out, "1 messages taken, 0 were taken before, 3 not taken") || !strings.Contains(out, "on hold") || !strings.Contains(out, "unknown record") {
+	if err == nil || !strings.Contains(out, "2 messages taken, 0 were taken before, 2 not taken") || !strings.Contains(out, "has no x") || !strings.Contains(out, "unknown record") {
 		t.Errorf("%v: %s", err, out)
 	}
-	if n := len(messages(t, root)); n != 1 {
+	if n := len(messages(t, root)); n != 2 {
 		t.Errorf("%d messages", n)
 	}
 	for _, args := range [][]string{{"exim"}, {"postfix", t.TempDir()}, {"sendmail", "/nowhere"}} {
 		if out, err := takeQueue(t, args...); err == nil {
 			t.Errorf("%q: %s", args, out)
 		}
+	}
+}
+
+// TestQueueAside takes what the other mailer did not deliver by itself: it is not delivered
+// here either, until somebody lets it go. What is damaged is named.
+func TestQueueAside(t *testing.T) {
+	for _, tt := range []struct {
+		kind  string
+		moves map[string]string
+		cut   string // one that is damaged
+		want  map[string]string
+	}{
+		{"postfix", map[string]string{"deferred/3D4A353": "hold/3/D/3D4A353", "deferred/B291446": "corrupt/B291446", "deferred/C2BA247": "corrupt/C2BA247"}, "corrupt/C2BA247",
+			map[string]string{"held": "hold it was on hold in Postfix\n", "two": "hold Postfix had set it aside as damaged\n"}},
+		{"sendmail", map[string]string{"qf6AP7WXUS000046": "hf6AP7WXUS000046", "qf6AP7WXVD000040": "Qf6AP7WXVD000040"}, "hf6AP7WXUS000046",
+			map[string]string{"one": "hold Sendmail had given it up\n"}},
+	} {
+		t.Run(tt.kind, func(t *testing.T) {
+			root, dir := queueOf(t, tt.kind)
+			for from, to := range tt.moves {
+				if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, to)), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Rename(filepath.Join(dir, from), filepath.Join(dir, to)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.Truncate(filepath.Join(dir, tt.cut), 100); err != nil {
+				t.Fatal(err)
+			}
+			out, err := takeQueue(t, tt.kind, dir)
+			if err == nil || !strings.Contains(out, tt.cut+": not taken") || !strings.Contains(out, fmt.Sprintf("%d of them wait until you let them go", len(tt.want))) {
+				t.Errorf("%v: %s", err, out)
+			}
+			all := messages(t, root)
+			if len(all) != len(tt.want) {
+				t.Errorf("%d messages", len(all))
+			}
+			for subject, line := range tt.want {
+				if !strings.Contains(all[subject], line) {
+					t.Errorf("%s: no %q in\n%.500s", subject, line, all[subject])
+				}
+			}
+		})
+	}
+	p := &qfParser{q: new(queued)}
+	if err := p.line('q', "a virus"); err != nil || p.q.reason != "a virus" {
+		t.Errorf("reason %q, %v", p.q.reason, err)
+	}
+}
+
+// TestQueueMaildrop takes a message that sendmail of Postfix has left and pickup has not
+// seen: without Date, with a sender that is no whole address.
+func TestQueueMaildrop(t *testing.T) {
+	root, dir := queueOf(t, "maildrop")
+	if err := os.Chmod(filepath.Join(dir, "maildrop/497A89A0434"), 0o744); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := takeQueue(t, "postfix", dir); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	text := messages(t, root)["dropped"]
+	for _, line := range []string{"time 1795599211", "submission", "external", "from <joe>", "fullname Joe Doe", "envid env42", "todsn NOTIFY=SUCCESS,DELAY", "to <ann@far.example>", "to <bob>"} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("no %q in\n%s", line, text)
+		}
+	}
+	if !strings.HasSuffix(text, "\n\n.dot\nno end\n") {
+		t.Errorf("body of\n%s", text)
+	}
+}
+
+// TestPostfixRecords reads envelopes that no file of testdata has.
+func TestPostfixRecords(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		env  []string
+		to   string
+	}{
+		{"redirected", []string{"Ra@x.example", "Rb@x.example", ">c@y.example"}, "c@y.example"},
+		{"delivered and taken back", []string{"n1", "Da@x.example", "/b@x.example", "Rc@x.example"}, "c@x.example"},
+		{"notify and original", []string{"n8", "orfc822;o@x.example", "Ra@x.example"}, "a@x.example DELAY rfc822;o@x.example"},
+		{"killed", []string{"K    ", "Ra@x.example"}, "a@x.example"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var b bytes.Buffer
+			for _, rec := range append(append([]string{"T1795599211 1", "Ss@x.example"}, tt.env...), "M", "Nx", "X", "E") {
+				b.WriteByte(rec[0])
+				b.WriteByte(byte(len(rec) - 1))
+				b.WriteString(rec[1:])
+			}
+			path := filepath.Join(t.TempDir(), "X")
+			if err := os.WriteFile(path, b.Bytes(), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			q, c, err := openPostfix(queueFile{path: path})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			var to []string
+			for _, r := range q.env.To {
+				to = append(to, strings.TrimSpace(r.Addr+" "+r.Notify+" "+r.ORcpt))
+			}
+			if got := strings.Join(to, ", "); got != tt.to {
+				t.Errorf("to %s, want %s", got, tt.to)
+			}
+		})
 	}
 }
 
@@ -200,10 +302,11 @@ func TestQueuePostcat(t *testing.T) {
 	_, dir := queueOf(t, "postfix")
 	files, err := postfixFiles(dir)
 	if err != nil || len(files) != 3 {
-		t.Fatalf("%q, %v", files, err)
+		t.Fatalf("%v, %v", files, err)
 	}
-	for _, path := range files {
-		q, c, err := openPostfix(path)
+	for _, f := range files {
+		path := f.path
+		q, c, err := openPostfix(f)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,7 +347,7 @@ func FuzzPostfixQueue(f *testing.F) {
 		if err := os.WriteFile(path, b, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		q, c, err := openPostfix(path)
+		q, c, err := openPostfix(queueFile{path: path})
 		if err != nil {
 			return
 		}

@@ -10,9 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"zmailer/spool"
+	"zmailer/spool/rfc5322"
 )
 
 // Postfix's queue files are records of a letter, a length in groups of 7 bits, the
@@ -22,7 +22,7 @@ import (
 // later, and back.
 //
 // Letters of the envelope that say nothing of interest here:
-const postfixPassed = "CcFIw>LBPVWfmda"
+const postfixPassed = "CcIwLBPVWfmdaKre"
 
 // Bounds of a queue file.
 const (
@@ -30,12 +30,25 @@ const (
 	maxPointers   = 100_000
 )
 
-// postfixFiles lists the queue files of the directories in which mail waits.
-func postfixFiles(dir string) ([]string, error) {
-	var all []string
+// postfixDirs are the directories in which mail waits, with what is special about it.
+var postfixDirs = []struct {
+	name string
+	queueFile
+}{
+	{name: "incoming"}, {name: "active"}, {name: "deferred"},
+	{"maildrop", queueFile{fresh: true}},
+	{"hold", queueFile{hold: "it was on hold in Postfix"}},
+	{"corrupt", queueFile{hold: "Postfix had set it aside as damaged"}},
+}
+
+// postfixFiles lists the queue files.
+func postfixFiles(dir string) ([]queueFile, error) {
+	var all []queueFile
 	found := false
-	for _, sub := range []string{"incoming", "active", "deferred", "hold", "maildrop"} {
-		list, err := queueFiles(filepath.Join(dir, sub), func(name string) bool { return !strings.HasPrefix(name, ".") })
+	for _, sub := range postfixDirs {
+		list, err := queueFiles(filepath.Join(dir, sub.name), func(name string) (queueFile, bool) {
+			return sub.queueFile, !strings.HasPrefix(name, ".")
+		})
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
@@ -65,14 +78,8 @@ func postfixRuns(dir string) bool {
 	return err != nil || strings.TrimSpace(string(name)) == "master"
 }
 
-func openPostfix(path string) (*queued, io.Closer, error) {
-	switch where := filepath.Base(filepath.Dir(path)); where {
-	case "hold":
-		return nil, nil, errors.New("it is on hold: postsuper -H lets it go, and it can be taken then")
-	case "maildrop":
-		return nil, nil, errors.New("it has not been picked up: start Postfix for a moment with defer_transports = smtp local")
-	}
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+func openPostfix(file queueFile) (*queued, io.Closer, error) {
+	f, err := openQueueFile(file.path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -80,7 +87,7 @@ func openPostfix(path string) (*queued, io.Closer, error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
 	}
-	q.name = filepath.Base(path)
+	q.name = filepath.Base(file.path)
 	return q, f, nil
 }
 
@@ -91,8 +98,6 @@ func readPostfix(f *os.File) (*queued, error) {
 		return nil, err
 	case st.Mode()&0o100 == 0:
 		return nil, errors.New("it is still being written, or was given up: its mode has no x")
-	case inUse(f):
-		return nil, errors.New("a process of Postfix holds it")
 	}
 	p := &postfixReader{f: f, r: bufio.NewReader(f), size: st.Size()}
 	q, err := p.envelope()
@@ -107,6 +112,9 @@ func readPostfix(f *os.File) (*queued, error) {
 	}
 	if err := p.extracted(q); err != nil {
 		return nil, err
+	}
+	if p.redirect != "" {
+		q.env.To = []spool.Recipient{{Addr: p.redirect}}
 	}
 	if err := p.seek(start); err != nil {
 		return nil, err
@@ -123,6 +131,7 @@ type postfixReader struct {
 	pointers int
 	rcpt     spool.Recipient // attributes of the next recipient
 	original string
+	redirect string // where all of the message goes, instead of to its recipients
 }
 
 func (p *postfixReader) seek(at int64) error {
@@ -214,13 +223,9 @@ func (p *postfixReader) envelope() (*queued, error) {
 			}
 			return q, nil
 		case 'T':
-			sec, micro, _ := strings.Cut(strings.TrimSpace(string(data)), " ")
-			s, err := strconv.ParseInt(sec, 10, 64)
-			us, _ := strconv.ParseInt(strings.TrimSpace(micro), 10, 64)
-			if err != nil || s < 0 || s > 1<<40 || us < 0 || us >= 1_000_000 {
-				return nil, fmt.Errorf("time %.40q", data)
+			if err := q.setArrival(string(data)); err != nil {
+				return nil, err
 			}
-			q.arrival = time.UnixMicro(s*1_000_000 + us)
 		case 'S':
 			if q.env.From, err = address(string(data)); err != nil {
 				return nil, err
@@ -252,6 +257,8 @@ func (p *postfixReader) other(q *queued, letter byte, data []byte) error {
 	switch letter {
 	case 'A':
 		return p.attribute(q, string(data))
+	case 'F':
+		q.env.FullName = rfc5322.OneLine(string(data), 200)
 	case 'O':
 		p.original = string(data)
 	case 'R':
@@ -262,15 +269,23 @@ func (p *postfixReader) other(q *queued, letter byte, data []byte) error {
 		if p.rcpt.Addr = addr; p.rcpt.ORcpt == "" && p.original != "" && p.original != string(data) {
 			p.rcpt.ORcpt = originalRecipient("rfc822", p.original)
 		}
-		if addr != "" {
-			q.env.To = append(q.env.To, p.rcpt)
-		}
+		err = q.add(p.rcpt)
 		p.rcpt, p.original = spool.Recipient{}, ""
-		if len(q.env.To) > spool.MaxRecipients {
-			return fmt.Errorf("more than %d recipients", spool.MaxRecipients)
-		}
-	case 'D': // delivered
+		return err
+	case 'D', '/': // delivered; taken back
 		p.rcpt, p.original = spool.Recipient{}, ""
+	case 'i':
+		return p.attribute(q, "envelope_id="+string(data))
+	case 'n':
+		return p.attribute(q, "notify_flags="+string(data))
+	case 'o':
+		return p.attribute(q, "dsn_orig_rcpt="+string(data))
+	case '<':
+		return p.attribute(q, "ret_flags="+string(data))
+	case '>':
+		addr, err := address(string(data))
+		p.redirect = addr
+		return err
 	default:
 		if !strings.ContainsRune(postfixPassed, rune(letter)) {
 			return fmt.Errorf("an unknown record %q", letter)
@@ -291,7 +306,7 @@ func (p *postfixReader) attribute(q *queued, text string) error {
 		if err != nil {
 			return fmt.Errorf("attribute %.60q", text)
 		}
-		p.rcpt.Notify = notifyFlags(n)
+		p.rcpt.Notify = notify(n&1 != 0, n&2 != 0, n&4 != 0, n&8 != 0)
 	case "dsn_orig_rcpt":
 		kind, addr, _ := strings.Cut(value, ";")
 		p.rcpt.ORcpt = originalRecipient(kind, addr)
@@ -303,20 +318,6 @@ func (p *postfixReader) attribute(q *queued, text string) error {
 		q.env.AuthUser = value
 	}
 	return nil
-}
-
-// notifyFlags is NOTIFY for the bits of Postfix.
-func notifyFlags(n int) string {
-	if n&1 != 0 {
-		return "NEVER"
-	}
-	var list []string
-	for i, word := range []string{"", "SUCCESS", "FAILURE", "DELAY"} {
-		if i > 0 && n&(1<<i) != 0 {
-			list = append(list, word)
-		}
-	}
-	return strings.Join(list, ",")
 }
 
 // postfixContent is the message: its lines with LF.

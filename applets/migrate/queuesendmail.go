@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"zmailer/spool"
 )
@@ -18,31 +17,29 @@ import (
 // maxQF bounds a queue control file of Sendmail.
 const maxQF = 64 << 20
 
-// sendmailFiles lists the control files of a queue and of its groups. qf is one that is
+// sendmailFiles lists the control files of a queue and of its groups: qf is one that is
 // to be delivered, hf one in quarantine, Qf one that Sendmail gave up.
-func sendmailFiles(dir string) ([]string, error) {
-	return queueFiles(dir, func(name string) bool {
-		return strings.HasPrefix(name, "qf") || strings.HasPrefix(name, "hf") || strings.HasPrefix(name, "Qf")
+func sendmailFiles(dir string) ([]queueFile, error) {
+	return queueFiles(dir, func(name string) (queueFile, bool) {
+		switch {
+		case strings.HasPrefix(name, "qf"):
+			return queueFile{}, true
+		case strings.HasPrefix(name, "hf"):
+			return queueFile{hold: "it was in quarantine in Sendmail"}, true
+		case strings.HasPrefix(name, "Qf"):
+			return queueFile{hold: "Sendmail had given it up"}, true
+		}
+		return queueFile{}, false
 	})
 }
 
 // openSendmail reads a control file; the message is its header and the data file.
-func openSendmail(path string) (*queued, io.Closer, error) {
-	name := filepath.Base(path)
-	switch name[:2] {
-	case "hf":
-		return nil, nil, errors.New("it is in quarantine")
-	case "Qf":
-		return nil, nil, errors.New("Sendmail has given it up")
-	}
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+func openSendmail(file queueFile) (*queued, io.Closer, error) {
+	f, err := openQueueFile(file.path)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer f.Close()
-	if inUse(f) {
-		return nil, nil, errors.New("a process of Sendmail holds it")
-	}
 	text, err := io.ReadAll(io.LimitReader(f, maxQF+1))
 	if err == nil && len(text) > maxQF {
 		err = fmt.Errorf("larger than %d bytes", maxQF)
@@ -54,11 +51,12 @@ func openSendmail(path string) (*queued, io.Closer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	dir, name := filepath.Split(file.path)
 	q.name = name[2:]
 	// In a group whose directory has qf and df, the data are in another one.
-	data := filepath.Join(filepath.Dir(path), "df"+q.name)
-	if other := filepath.Join(filepath.Dir(path), "../df", "df"+q.name); filepath.Base(filepath.Dir(path)) == "qf" {
-		data = other
+	data := filepath.Join(dir, "df"+q.name)
+	if filepath.Base(dir) == "qf" {
+		data = filepath.Join(dir, "../df", "df"+q.name)
 	}
 	d, err := os.OpenFile(data, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
 	if errors.Is(err, os.ErrNotExist) {
@@ -110,11 +108,7 @@ func (p *qfParser) line(letter byte, value string) (err error) {
 			return fmt.Errorf("version %.20q: 4 to 8 are known", value)
 		}
 	case 'T':
-		t, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || t < 0 || t > 1<<40 {
-			return fmt.Errorf("time %.40q", value)
-		}
-		p.q.arrival = time.Unix(t, 0)
+		return p.q.setArrival(value)
 	case 'S':
 		p.sender = true
 		env.From, err = address(strings.TrimSuffix(strings.TrimPrefix(value, "<"), ">"))
@@ -141,7 +135,9 @@ func (p *qfParser) line(letter byte, value string) (err error) {
 		return errors.New("recipients in the name of a user (from an alias or .forward that names programs or files): deliver it with Sendmail")
 	case 'H':
 		p.header(value)
-	case 'E', 'K', 'N', 'P', 'M', 'I', 'D', '$', '!', 'd', 'q', 'L', 'G', 'X', 'Y', 'W', 'O':
+	case 'q':
+		p.q.reason = value
+	case 'E', 'K', 'N', 'P', 'M', 'I', 'D', '$', '!', 'd', 'L', 'G', 'X', 'Y', 'W', 'O':
 	default:
 		return fmt.Errorf("an unknown letter %q", letter)
 	}
@@ -164,20 +160,12 @@ func (p *qfParser) recipient(value string) error {
 	rcpt := spool.Recipient{Addr: addr, ORcpt: p.orcpt}
 	p.orcpt = ""
 	if strings.ContainsRune(flags, 'N') {
-		var list []string
-		for _, f := range []struct{ flag, word string }{{"S", "SUCCESS"}, {"F", "FAILURE"}, {"D", "DELAY"}} {
-			if strings.Contains(flags, f.flag) {
-				list = append(list, f.word)
-			}
-		}
-		if rcpt.Notify = strings.Join(list, ","); rcpt.Notify == "" {
+		asked := func(flag string) bool { return strings.Contains(flags, flag) }
+		if rcpt.Notify = notify(false, asked("S"), asked("F"), asked("D")); rcpt.Notify == "" {
 			rcpt.Notify = "NEVER"
 		}
 	}
-	if p.q.env.To = append(p.q.env.To, rcpt); len(p.q.env.To) > spool.MaxRecipients {
-		return fmt.Errorf("more than %d recipients", spool.MaxRecipients)
-	}
-	return nil
+	return p.q.add(rcpt)
 }
 
 // header keeps a field. ?FLAGS? before it name mailers that want it; Return-Path has
