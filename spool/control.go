@@ -28,6 +28,7 @@ import (
 //	c  hash of the configuration that routed the message
 //	f  flags and message attributes as key=value
 //	s  channel, host, user, privilege: sender of the recipients that follow
+//	y  time and mode of RFC 2852 that this sender asks for
 //	r  number, channel, host, user, privilege: one recipient
 //	N  NOTIFY, ORCPT of the recipient before
 //	w  why: file:line of the decision for the recipient before
@@ -82,6 +83,7 @@ type Attributes struct {
 // A Group is a set of recipients that share a sender and a header.
 type Group struct {
 	Sender Hop
+	By     DeliverBy
 	Header []byte // complete, with the empty line that ends it
 	Rcpts  []Rcpt
 }
@@ -132,6 +134,7 @@ const (
 	ReportFailure ReportKind = 'f'
 	ReportDelay   ReportKind = 'd'
 	ReportSuccess ReportKind = 's'
+	ReportLate    ReportKind = 'l' // the time of RFC 2852 has passed
 )
 
 // Bounds of a control file. The header of a message is bounded where it enters.
@@ -195,6 +198,9 @@ func (c *Control) Append(b []byte) []byte {
 	for i := range c.Groups {
 		g := &c.Groups[i]
 		b = AppendLine(b, "s", g.Sender.Channel, g.Sender.Host, g.Sender.User, strconv.Itoa(g.Sender.Privilege))
+		if !g.By.IsZero() {
+			b = AppendLine(b, "y", g.By.String())
+		}
 		for j := range g.Rcpts {
 			r := &g.Rcpts[j]
 			r.N = n

@@ -135,6 +135,8 @@ func (p *controlParser) record(letter string, f []string) error {
 		c.Groups = append(c.Groups, Group{Sender: hop})
 		p.open = &c.Groups[len(c.Groups)-1]
 		return err
+	case "y":
+		return p.deliverBy(f[0])
 	case "r":
 		return p.rcpt(f)
 	case "N":
@@ -163,7 +165,7 @@ func (p *controlParser) record(letter string, f []string) error {
 
 // recordFields is the number of fields after the letter; -1 is any.
 var recordFields = map[string]int{
-	"v": 1, "i": 4, "t": 1, "l": 1, "c": 1, "f": -1, "s": 4, "r": 5, "N": 2, "w": 1, "b": 1, "k": 0,
+	"v": 1, "i": 4, "t": 1, "l": 1, "c": 1, "f": -1, "s": 4, "y": 1, "r": 5, "N": 2, "w": 1, "b": 1, "k": 0,
 }
 
 func (p *controlParser) ident(f []string) (err error) {
@@ -206,6 +208,14 @@ func (p *controlParser) rcpt(f []string) error {
 	p.open.Rcpts = append(p.open.Rcpts, Rcpt{N: n, Hop: hop})
 	p.next++
 	return nil
+}
+
+func (p *controlParser) deliverBy(f string) (err error) {
+	if p.open == nil || len(p.open.Rcpts) > 0 {
+		return errors.New("record y does not follow a sender record")
+	}
+	p.open.By, err = ParseDeliverBy(f)
+	return err
 }
 
 func (p *controlParser) lastRcpt() (*Rcpt, error) {

@@ -19,7 +19,7 @@ func sampleControl(rcpts int) *Control {
 		MessageID: "<m1@example.net>", Config: "c0ffee",
 		Attr: Attributes{EnvID: "LUNCH42", Ret: "HDRS", BodyType: "8BITMIME", SMTPUTF8: true, RequireTLS: true, Ours: true, ErrorMsg: true, AuthUser: "ann", Owner: "1001", Priority: "bulk"},
 		Groups: []Group{
-			{Sender: Hop{"smtp", "client.example.net", "ada@example.net", 99}, Header: []byte("Subject: x\n\n")},
+			{Sender: Hop{"smtp", "client.example.net", "ada@example.net", 99}, By: DeliverBy{At: time.Unix(1795573999, 0), Return: true, Trace: true}, Header: []byte("Subject: x\n\n")},
 			{Sender: Hop{"error", "", "", -2}, Header: []byte("Subject: nul \x00 and z\nz\n\n")},
 		},
 	}
@@ -139,6 +139,7 @@ func TestParseControlRefuses(t *testing.T) {
 		{"other version", "v\t1\n", "v\t2\n"},
 		{"bad id", "01K4ZQ8F3T7XYAB0", "../../../etc/pas"},
 		{"offset behind the end", "\t900\n", "\t90000\n"},
+		{"time of nobody", "l\t<m1", "y\t1795573999 R\nl\t<m1"},
 		{"unknown record", "l\t<m1", "Q\t<m1"},
 		{"unknown attribute", "f\tenvid", "f\tenwid"},
 		{"recipient number", "r\t1\t", "r\t7\t"},

@@ -54,6 +54,7 @@ type Envelope struct {
 	Header []string // header fields, each in one line, that the router puts on top
 
 	NotBefore time.Time // first attempt of delivery, in whole seconds: RFC 4865; zero: now
+	DeliverBy DeliverBy // RFC 2852
 }
 
 // A Recipient is one recipient of an envelope with its RFC 3461 parameters.
@@ -112,6 +113,7 @@ func (e *Envelope) Append(b []byte) ([]byte, error) {
 	if !e.NotBefore.IsZero() {
 		w.value("notbefore", strconv.FormatInt(e.NotBefore.Unix(), 10))
 	}
+	w.value("deliverby", e.DeliverBy.String())
 	w.value("comment", e.Comment)
 	w.value("owner", e.Owner)
 	w.value("envid", e.EnvID)
@@ -273,6 +275,8 @@ func (p *envParser) line(line string) error {
 		e.RequireTLS = true
 	case "notbefore":
 		return p.notBefore(v)
+	case "deliverby":
+		return p.deliverBy(v)
 	case "from":
 		e.HasFrom, e.From = true, unbracket(v)
 	case "todsn":
@@ -335,6 +339,11 @@ func (p *envParser) notBefore(v string) error {
 	}
 	p.env.NotBefore = time.Unix(at, 0)
 	return nil
+}
+
+func (p *envParser) deliverBy(v string) (err error) {
+	p.env.DeliverBy, err = ParseDeliverBy(v)
+	return err
 }
 
 func (p *envParser) todsn(v string) error {

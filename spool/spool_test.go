@@ -32,7 +32,7 @@ func newSpool(t testing.TB) *Spool {
 var sampleEnvelope = Envelope{
 	External: true, HasFrom: true, From: "ada@example.net", EnvID: "x", Ret: "FULL", RcvdFrom: "h (h [192.0.2.1])",
 	With: "ESMTPS", BodyType: "8BITMIME", SMTPUTF8: true, Client: "192.0.2.1", TLS: "TLSv1.3",
-	Hold: "a filter asked for it", Tag: "a b", NotBefore: time.Unix(1795590000, 0),
+	Hold: "a filter asked for it", Tag: "a b", NotBefore: time.Unix(1795590000, 0), DeliverBy: DeliverBy{At: time.Unix(1795600000, 0), Trace: true},
 	To: []Recipient{{Addr: "bob@example.org", Notify: "SUCCESS,FAILURE", ORcpt: "rfc822;bob@example.org"}, {Addr: `"a b"@example.org`}},
 }
 
@@ -68,7 +68,7 @@ func TestSubmitAndOpen(t *testing.T) {
 		if err != nil || string(got) != body {
 			t.Errorf("size %d: read back %d bytes, %v", size, len(got), err)
 		}
-		if m.Env.From != sampleEnvelope.From || len(m.Env.To) != 2 || m.Env.To[0] != sampleEnvelope.To[0] || m.Env.To[1] != sampleEnvelope.To[1] {
+		if m.Env.From != sampleEnvelope.From || len(m.Env.To) != 2 || m.Env.To[0] != sampleEnvelope.To[0] || m.Env.To[1] != sampleEnvelope.To[1] || m.Env.DeliverBy != sampleEnvelope.DeliverBy {
 			t.Errorf("envelope %+v", m.Env)
 		}
 		m.Close()
@@ -114,7 +114,7 @@ func TestEnvelopeRefusesInjection(t *testing.T) {
 var badEnvelopes = []string{
 	"", "from <a>\n", "frobnicate x\nenv-end\n", "to\nenv-end\n", "to <>\nenv-end\n", "todsn NOTIFY=NEVER\nenv-end\n",
 	"todsn NOTIFY=NEVER\ntodsn NOTIFY=NEVER\nto x\nenv-end\n", "todsn FOO=1\nto x\nenv-end\n",
-	"notbefore soon\nenv-end\n", "notbefore -1\nenv-end\n", "header\nenv-end\n", "header no field\nenv-end\n", strings.Repeat("header A: b\n", MaxAddedFields+1) + "env-end\n",
+	"notbefore soon\nenv-end\n", "notbefore -1\nenv-end\n", "deliverby\nenv-end\n", "deliverby 5\nenv-end\n", "deliverby 0 N\nenv-end\n", "deliverby 5 X\nenv-end\n", "deliverby 5 TR\nenv-end\n", "header\nenv-end\n", "header no field\nenv-end\n", strings.Repeat("header A: b\n", MaxAddedFields+1) + "env-end\n",
 	"comment " + strings.Repeat("x", MaxEnvelopeLine+10) + "\nenv-end\n",
 }
 

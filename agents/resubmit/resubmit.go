@@ -35,7 +35,7 @@ func (r *Resubmitter) Group(ctx context.Context, d *protocol.Delivery, g *spool.
 		return "", fmt.Errorf("envelope of %s: %w", d.ID, err)
 	}
 	env.HasFrom, env.From = true, g.Sender.User
-	env.Via = r.Via
+	env.Via, env.DeliverBy = r.Via, g.By
 	env.To, env.For = nil, ""
 	for i := range g.Rcpts {
 		rcpt := &g.Rcpts[i]

@@ -31,7 +31,10 @@ type group struct {
 	rcpts []spool.Rcpt
 }
 
-type groupKey struct{ sender, rewriting, fields string }
+type groupKey struct {
+	sender, rewriting, fields string
+	list                      bool // its members: the owner hears of them, and no deadline of the author's holds
+}
 
 // decide asks the policy about every recipient and moves the message on.
 func (w *worker) decide(ctx context.Context, p *policy.Policy, m *message) error {
@@ -41,7 +44,7 @@ func (w *worker) decide(ctx context.Context, p *policy.Policy, m *message) error
 	s.OnDuplicate = func(addr string) {
 		w.log.Info("duplicate", "spoolid", string(m.ID), "from", m.sender, "to", rfc5322.OneLine(addr, 320))
 	}
-	d := &decisions{w: w, m: m, expired: w.r.now().Sub(m.ID.Time()) > w.r.limits.expiry}
+	d := &decisions{w: w, m: m, expired: w.expired(m)}
 	switch whole := d.whole(s); {
 	case whole != nil:
 		d.all(whole)
@@ -102,7 +105,7 @@ func (d *decisions) all(dec *policy.Decision) {
 func (d *decisions) take(r *spool.Recipient, dec *policy.Decision) {
 	if dec.Action == policy.Defer && d.expired {
 		dec.Action, dec.Status = policy.Reject, "5.4.7"
-		dec.Text = "address could not be looked up for too long: " + dec.Text
+		dec.Text = "address could not be looked up in time: " + dec.Text
 	}
 	d.log(r, dec)
 	out := spool.Rcpt{Why: why(dec.Why)}
@@ -138,7 +141,7 @@ func (d *decisions) take(r *spool.Recipient, dec *policy.Decision) {
 // owner, who gets the reports (RFC 3461 §5.2.7).
 func notary(r *spool.Recipient, dec *policy.Decision) (notify, orcpt string) {
 	switch {
-	case dec.HasSender:
+	case dec.Owned:
 		return "", ""
 	case r.ORcpt == "" && dec.Expanded:
 		if a, err := rfc5322.ParseAddress(r.Addr); err == nil {
@@ -162,8 +165,18 @@ func token(addr string) string {
 	return addr
 }
 
+// expired says that the message is not to wait any longer for what cannot be asked:
+// RFC 2852 §4.1.4 leaves it no time, or it has waited for long enough.
+func (w *worker) expired(m *message) bool {
+	now := w.r.now()
+	if by := m.Env.DeliverBy; by.Return && !now.Before(by.At) {
+		return true
+	}
+	return now.Sub(m.ID.Time()) > w.r.limits.expiry
+}
+
 func (d *decisions) add(dec *policy.Decision, r spool.Rcpt) {
-	key := groupKey{d.m.sender, dec.Rewriting, dec.Fields}
+	key := groupKey{d.m.sender, dec.Rewriting, dec.Fields, dec.Owned}
 	if dec.HasSender {
 		key.sender = dec.Sender
 	}
@@ -234,6 +247,9 @@ func (d *decisions) control() *spool.Control {
 	for i := range d.groups {
 		g := &d.groups[i]
 		c.Groups[i] = spool.Group{Sender: m.hop(g.key.sender), Rcpts: g.rcpts}
+		if !g.key.list {
+			c.Groups[i].By = m.Env.DeliverBy
+		}
 	}
 	return c
 }

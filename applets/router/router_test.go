@@ -422,7 +422,7 @@ func TestDeferredExpires(t *testing.T) {
 	if err := st.routeFrom(j); err != nil {
 		t.Fatal(err)
 	}
-	if got := rcpts(st.read(id)); !strings.HasPrefix(got, "[sender@remote.example]; local joe joe@example.org; error 5.4.7 x@far.example address could not be looked up for too long: gone: ") {
+	if got := rcpts(st.read(id)); !strings.HasPrefix(got, "[sender@remote.example]; local joe joe@example.org; error 5.4.7 x@far.example address could not be looked up in time: gone: ") {
 		t.Error(got)
 	}
 }

@@ -38,7 +38,7 @@ func (s *Session) crossbar(f *frame, d Decision) Decision {
 		pos, _ := s.p.prog.FuncPos("crossbar")
 		out = Decision{Action: Defer, Status: "4.3.0", Text: "policy could not decide now", Why: pos}
 	}
-	out.Address, out.Expanded, out.Fields = d.Address, d.Expanded, d.Fields
+	out.Address, out.Expanded, out.Owned, out.Fields = d.Address, d.Expanded, d.Owned, d.Fields
 	s.made, s.lists, s.edit, s.phase = made, lists, Decision{}, routingPhase
 	return out
 }

@@ -40,6 +40,7 @@ type Decision struct {
 	Expanded  bool   // Address is not the recipient itself
 	Sender    string // replaces the sender of the message, if HasSender
 	HasSender bool
+	Owned     bool   // a member of a list, whose owner is the sender now and gets the reports
 	Fields    string // header fields that are added, each with its line end
 	Rewriting string // chosen by crossbar: the last argument of rewrite
 

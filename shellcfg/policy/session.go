@@ -156,13 +156,13 @@ func (s *Session) Route(r Recipient, emit func(*Decision) (more bool)) {
 // visit routes one address and tells whether the caller wants more.
 func (s *Session) visit(f *frame) bool {
 	if f.depth > maxDepth {
-		return s.give(f, Decision{Action: Reject, Status: "5.4.6", Text: "mail loop: address expands to itself too often", Why: f.list.pos})
+		return s.give(f, Decision{Action: Reject, Status: "5.4.6", Text: "mail loop: address expands to itself too often", Why: where(f)})
 	}
 	if s.duplicate(f) {
 		return true
 	}
 	if s.routes++; s.routes > maxRoutes {
-		return s.give(f, Decision{Action: Reject, Status: "5.4.6", Text: fmt.Sprintf("expands to more than %d addresses", maxRoutes), Why: f.list.pos})
+		return s.give(f, Decision{Action: Reject, Status: "5.4.6", Text: fmt.Sprintf("expands to more than %d addresses", maxRoutes), Why: where(f)})
 	}
 	s.begin(f)
 	status, err := s.call(f)
@@ -270,7 +270,7 @@ func (s *Session) give(f *frame, d Decision) bool {
 		d.Address = s.p.postmaster()
 	}
 	if l := f.list; l != nil && l.hasSender && !d.HasSender {
-		d.Sender, d.HasSender = l.sender, true
+		d.Sender, d.HasSender, d.Owned = l.sender, true, true
 	}
 	if f.list != nil {
 		d.Fields = f.list.fields
