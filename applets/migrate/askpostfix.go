@@ -17,6 +17,7 @@ type postfixAsker struct {
 	dir, postmap, postalias string
 	params                  map[string]string
 	cache                   map[string]string
+	clients                 map[string]smtpClient
 }
 
 // postfixParams are the parameters that say where mail goes.
@@ -24,6 +25,7 @@ var postfixParams = []string{
 	"myhostname", "mydomain", "myorigin", "mydestination", "alias_maps", "virtual_alias_maps", "virtual_alias_domains", "virtual_mailbox_domains", "virtual_mailbox_maps",
 	"virtual_transport", "transport_maps", "relay_domains", "relay_recipient_maps", "relay_transport", "default_transport", "local_transport", "relayhost", "canonical_maps",
 	"recipient_canonical_maps", "luser_relay", "recipient_delimiter", "mailbox_command", "local_recipient_maps",
+	"smtp_tls_wrappermode", "smtp_tcp_port",
 }
 
 func newPostfixAsker(dir, program string) (asker, error) {
@@ -32,7 +34,7 @@ func newPostfixAsker(dir, program string) (asker, error) {
 		return nil, err
 	}
 	bin := filepath.Dir(postconf)
-	p := &postfixAsker{dir, filepath.Join(bin, "postmap"), filepath.Join(bin, "postalias"), make(map[string]string), make(map[string]string)}
+	p := &postfixAsker{dir, filepath.Join(bin, "postmap"), filepath.Join(bin, "postalias"), make(map[string]string), make(map[string]string), nil}
 	ctx, cancel := context.WithTimeout(context.Background(), askTime)
 	defer cancel()
 	out, status, err := run(ctx, postconf, append([]string{"-c", dir, "-x"}, postfixParams...)...)
@@ -56,7 +58,8 @@ func newPostfixAsker(dir, program string) (asker, error) {
 		}
 		p.params["myorigin"] = strings.TrimSpace(string(b))
 	}
-	return p, nil
+	p.clients, err = smtpClients(dir, func(name string) string { return p.params[name] })
+	return p, err
 }
 
 func (p *postfixAsker) about() string            { return "" }
@@ -312,15 +315,25 @@ func (w *postfixWalk) transport(local, domain string) (transport, hop string, ok
 }
 
 func (w *postfixWalk) deliver(transport, hop, domain, addr string) {
+	client, remote := w.p.clients[transport]
+	if remote && hop != "" {
+		place, err := client.place(hop)
+		w.err = errors.Join(w.err, err)
+		w.ways = append(w.ways, hopTo("smtp", place, addr))
+		return
+	}
 	if hop == "" {
 		hop = domain
+	}
+	if remote {
+		transport = "smtp"
 	}
 	switch transport {
 	case "error", "retry":
 		w.ways = append(w.ways, refused)
 	case "discard":
 		w.ways = append(w.ways, "discarded")
-	case "smtp", "relay":
+	case "smtp":
 		w.ways = append(w.ways, hopTo("smtp", hop, addr))
 	case "local":
 		local, _, _ := cutAddress(addr)

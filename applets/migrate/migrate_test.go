@@ -63,6 +63,26 @@ func TestNexthop(t *testing.T) {
 	}
 }
 
+func TestPlace(t *testing.T) {
+	plain, wrap, port := smtpClient{}, smtpClient{wrap: true}, smtpClient{port: "submission"}
+	for _, tt := range []struct {
+		client smtpClient
+		in     string
+		want   string
+	}{
+		{plain, "example.org", "example.org"}, {plain, "[mx.example.org]:submission", "[mx.example.org]:587"}, {plain, "mx.example.org:smtps", "mx.example.org:465"},
+		{plain, "[192.0.2.1]:25", "[192.0.2.1]:25"}, {plain, "[2001:db8::1]:587", "[IPv6:2001:db8::1]:587"}, {plain, "[ipv6:2001:db8::1]", "[ipv6:2001:db8::1]"},
+		{plain, "a.example, b.example:26", "a.example,b.example:26"}, {plain, "[a.example", ""}, {plain, "[a]x", ""}, {plain, ":25", ""}, {plain, "a:", "a"}, {plain, "a:0", ""}, {plain, "a:no-such-port", ""},
+		{wrap, "[a.example]:465", "[a.example]:465"}, {wrap, "[a.example]:submissions", "[a.example]:465"}, {wrap, "a.example:2465", "smtps://a.example:2465"}, {wrap, "a.example", "smtps://a.example:25"},
+		{port, "a.example", "a.example:587"}, {port, "a.example:25", "a.example:25"}, {smtpClient{port: "smtp"}, "a.example", "a.example"}, {smtpClient{wrap: true, port: "465"}, "[a.example]", "[a.example]:465"},
+	} {
+		got, err := tt.client.place(tt.in)
+		if got != tt.want || (err == nil) != (tt.want != "") {
+			t.Errorf("%+v: %s = %q, %v, want %q", tt.client, tt.in, got, err, tt.want)
+		}
+	}
+}
+
 func TestSetAttribute(t *testing.T) {
 	const conf = "# x\nmatch '*/*' interval=1m skew=10 \\\n\texpiry=5d maxta=100 \\\n\tdeadline=40m\n\nmatch 'local/*' expiry=3d\n"
 	for text, want := range map[string]string{

@@ -18,6 +18,9 @@ type postfix struct {
 	dir string
 
 	hostname, domain string
+	clients          map[string]smtpClient
+	smart            []string // where mail goes that no table sends elsewhere
+	smartClient      smtpClient
 }
 
 // importPostfix reads the configuration in dir.
@@ -125,43 +128,6 @@ func (p *postfix) entries(name string) []entry {
 	return out
 }
 
-func (p *postfix) outgoing() {
-	relayhost, where := p.cf.get("relayhost")
-	if relayhost != "" {
-		p.conf("SMARTHOST", relayhost, where)
-	}
-	if d, where := p.cf.get("masquerade_domains"); d != "" {
-		p.conf("MASQUERADE", strings.Join(words(d), " "), where)
-	}
-	for _, name := range []string{"canonical_maps", "sender_canonical_maps", "smtp_generic_maps"} {
-		for _, e := range p.entries(name) {
-			p.table("db/mailnames", e.key, members(e.value), e.where)
-		}
-	}
-	switch level, where := p.cf.get("smtp_tls_security_level"); level {
-	case "", "may":
-	case "encrypt":
-		p.smtpOptions = append(p.smtpOptions, "-S must")
-	case "verify", "secure":
-		p.smtpOptions = append(p.smtpOptions, "-S verify")
-	case "none":
-		p.smtpOptions = append(p.smtpOptions, "-S off")
-	default:
-		p.skip(where, "smtp_tls_security_level = %s: encryption is used when offered", level)
-	}
-	if auth, _ := p.cf.get("smtp_sasl_auth_enable"); auth == "yes" {
-		for _, e := range p.entries("smtp_sasl_password_maps") {
-			user, password, ok := strings.Cut(e.value, ":")
-			if !ok || strings.ContainsAny(user, " \t") {
-				p.skip(e.where, "want USER:PASSWORD")
-				continue
-			}
-			p.secret("smarthost.auth", e.key+" "+user+" "+password)
-		}
-		p.smtpOptions = append(p.smtpOptions, "-A "+authPlace)
-	}
-}
-
 func (p *postfix) local() {
 	if maps, where := p.cf.get("alias_maps"); maps != "" {
 		for _, spec := range words(maps) {
@@ -221,7 +187,7 @@ func (p *postfix) virtual() {
 		return
 	}
 	transport, _ := p.cf.get("virtual_transport")
-	hop, err := nexthop(transport)
+	hop, err := p.hop(transport)
 	if err != nil {
 		p.skip(where, "virtual_mailbox_domains: %v", err)
 		return
@@ -236,7 +202,7 @@ func (p *postfix) virtual() {
 
 func (p *postfix) transports() {
 	for _, e := range p.entries("transport_maps") {
-		hop, err := nexthop(e.value)
+		hop, err := p.hop(e.value)
 		if err != nil {
 			p.skip(e.where, "%s %s: %v", e.key, e.value, err)
 			continue
@@ -247,12 +213,6 @@ func (p *postfix) transports() {
 			key = "."
 		}
 		p.table("db/routes", key, hop, e.where)
-	}
-	if t, where := p.cf.get("default_transport"); t == "error" || strings.HasPrefix(t, "error:") {
-		hop, _ := nexthop(t)
-		p.table("db/routes", ".", hop, where)
-	} else if t != "" && t != "smtp" {
-		p.skip(where, "default_transport = %s", t)
 	}
 	list, where := p.cf.get("relay_domains")
 	for _, d := range p.list(list, where) {
@@ -406,6 +366,13 @@ func (p *postfix) services() error {
 		}
 		where := fmt.Sprintf("master.cf:%d", n)
 		switch {
+		case w[1] == "unix" && w[7] == "smtp":
+			for name, value := range serviceOptions(w[8:]) {
+				if !slices.Contains([]string{"syslog_name", "smtp_tls_wrappermode", "smtp_tcp_port", "smtp_tls_security_level"}, name) || name == "smtp_tls_security_level" && !p.clients[w[0]].wrap {
+					p.skip(where, "service %s: %s = %s: a clause of scheduler.conf for its hosts may do it", w[0], name, value)
+				}
+			}
+		case w[1] != "inet" && w[7] != "pipe":
 		case w[0] == "submission" || w[0] == "587":
 			p.server("listen :587 submission", where)
 			p.note(where, "users are in db/passwords here; see zmailer passwd")
@@ -433,7 +400,7 @@ var quiet = []string{
 	"smtp_tls_session_cache_database", "smtpd_use_tls", "smtpd_tls_security_level", "smtpd_sasl_auth_enable", "smtpd_tls_auth_only",
 	"smtp_sasl_security_options", "smtp_use_tls", "debugger_command", "debug_peer_level", "unknown_local_recipient_reject_code",
 	"disable_vrfy_command", "smtpd_helo_required", "strict_rfc821_envelopes", "smtputf8_enable", "shlib_directory", "meta_directory",
-	"smtp_tls_loglevel", "smtpd_tls_loglevel", "smtpd_tls_received_header", "local_recipient_maps", "virtual_transport", "maillog_file",
+	"smtp_tls_loglevel", "default_transport", "smtp_tls_wrappermode", "smtp_tcp_port", "smtp_sender_dependent_authentication", "smtpd_tls_loglevel", "smtpd_tls_received_header", "local_recipient_maps", "virtual_transport", "maillog_file",
 	"smtpd_forbid_bare_newline", "smtp_sasl_password_maps", "smtp_sasl_auth_enable", "smtpd_tls_key_file", "relay_transport",
 }
 
