@@ -32,6 +32,7 @@ func (c *config) commands() map[string]shell.Command {
 		"proxy_from":   c.declare(c.proxyFrom),
 		"xclient_from": c.declare(c.xclientFrom),
 		"etrn_from":    c.declare(c.etrnFrom),
+		"deliverby":    c.declare(c.deliverByRule),
 		"contact":      c.declare(c.contactText),
 		"shared":       c.declare(c.sharedStore),
 		"verify":       c.declare(c.verify),

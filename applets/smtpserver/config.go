@@ -80,6 +80,7 @@ type config struct {
 	relay             []netip.Prefix
 	proxies, xclients []netip.Prefix
 	etrns             []netip.Prefix
+	by                byRule
 	limits            limits
 	tls               *tls.Config // nil: no certificate
 	askingTLS         *tls.Config // the same, where clients are asked for theirs; nil: nowhere

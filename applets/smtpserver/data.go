@@ -123,6 +123,7 @@ func (s *session) loginName() string {
 func (s *session) dataCommand() error {
 	if s.mail.chunks {
 		s.sayWrong(errInChunks)
+		DeliverBy:  m.opts.by,
 		return nil
 	}
 	if e := s.ready(); e != nil {

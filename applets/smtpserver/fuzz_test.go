@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 // readBody runs the data filter over text that comes in pieces of a size.
@@ -149,7 +150,7 @@ func FuzzParse(f *testing.F) {
 		}
 		if rest, ok := cutKeyword(string(arg), "FROM:"); ok {
 			if _, params, err := path(rest); err == nil {
-				if o, e := parseMail(params, offer{true, true, true}); e == nil && (o.Size < 0 || !printableText(o.EnvelopeID)) {
+				if o, e := parseMail(params, offer{true, true, true, &byRule{least: time.Minute}}); e == nil && (o.Size < 0 || !printableText(o.EnvelopeID)) {
 					t.Fatalf("%q: %+v", line, o)
 				}
 			}

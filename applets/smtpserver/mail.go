@@ -115,7 +115,11 @@ func (s *session) beginMail(arg string) *smtp.SMTPError {
 	if err != nil {
 		return refuse(501, 5, 1, 7, "Bad sender address: "+err.Error())
 	}
-	opts, e := parseMail(params, offer{auth: s.offersAuth(), tls: s.tls != nil, ours: s.submits()})
+	with := offer{auth: s.offersAuth(), tls: s.tls != nil, ours: s.submits()}
+	if s.takesBy() {
+		with.by = &s.cfg.by
+	}
+	opts, e := parseMail(params, with)
 	if e != nil {
 		return e
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"zmailer/spool"
 	"zmailer/spool/rfc5322"
 )
 
@@ -114,13 +115,15 @@ type mailOptions struct {
 	smtp.MailOptions
 	later    time.Time // RFC 4865
 	priority string    // RFC 6710, as the queue has it
+	by       spool.DeliverBy
 }
 
 // An offer is what was offered to the client and depends on who it is.
 type offer struct {
 	auth bool
-	tls  bool // REQUIRETLS
-	ours bool // FUTURERELEASE, MT-PRIORITY
+	tls  bool    // REQUIRETLS
+	ours bool    // FUTURERELEASE, MT-PRIORITY
+	by   *byRule // DELIVERBY; nil: not offered
 }
 
 // parseMail reads the parameters of MAIL.
@@ -174,6 +177,12 @@ func parseMail(s string, with offer) (o mailOptions, err *smtp.SMTPError) {
 				return e
 			}
 			o.priority = p
+		case key == "BY" && with.by != nil:
+			by, e := with.by.parseBy(value, time.Now())
+			if e != nil {
+				return e
+			}
+			o.by = by
 		case key == "AUTH" && with.auth:
 			id, e := rfc5322.DecodeXtext(value)
 			if e != nil || value == "" || !printableText(id) {
@@ -186,6 +195,9 @@ func parseMail(s string, with offer) (o mailOptions, err *smtp.SMTPError) {
 		}
 		return nil
 	})
+	if err == nil && o.by.Return && !o.by.At.After(o.later) {
+		err = errTooLate
+	}
 	return o, err
 }
 

@@ -169,6 +169,9 @@ func (s *session) hello(name string, extended, lmtp bool) {
 		b = laterOffer(b, time.Now())
 		b = append(b, "250-MT-PRIORITY\r\n"...)
 	}
+	if s.offersBy() {
+		b = s.cfg.by.offer(b)
+	}
 	if s.offersETRN() {
 		b = append(b, "250-ETRN\r\n"...)
 	}
