@@ -47,8 +47,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"zmailer/spool"
 	"zmailer/spool/disk"
 )
@@ -143,52 +141,6 @@ func Open(s *spool.Spool, log *slog.Logger) (*Journal, error) {
 	}
 	j.stopped.Go(j.checkpoints)
 	return j, nil
-}
-
-// lockWait is how long a server waits for the lock before it takes the holder for
-// another server.
-const lockWait = 2 * time.Second
-
-// lockDir takes the journal's lock, which a server holds as long as it runs, or
-// fails with errInUse.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = errInUse
-		}
-		return nil, fmt.Errorf("journal %s: %w", dir, err)
-	}
-	return f, nil
-}
-
-var errInUse = errors.New("in use by another process")
-
-// lockRecovery waits until nobody recovers the journal, and keeps others from it
-// until the file is closed. It is taken before the journal's lock: who finds that
-// one taken while he holds this one knows that its holder has recovered.
-func lockRecovery(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := flock(f, unix.LOCK_EX); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
-	}
-	return f, nil
-}
-
-func flock(f *os.File, how int) error {
-	for {
-		if err := unix.Flock(int(f.Fd()), how); err != unix.EINTR {
-			return err
-		}
-	}
 }
 
 // collect lists the segments left by an earlier process of this boot: the used

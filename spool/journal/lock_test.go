@@ -1,7 +1,10 @@
 package journal
 
 import (
+	"errors"
+	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -46,5 +49,58 @@ func TestRecoverBesideServer(t *testing.T) {
 	if second, err := Open(s, quiet); err == nil {
 		second.Close()
 		t.Error("a second server has opened the journal")
+	}
+}
+
+// TestLockOwner shows that the server, which owns the journal's directory, can take
+// the lock that root has made, and that root gives away nothing else.
+func TestLockOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	const server = 12345
+	s := newSpool(t)
+	dir := filepath.Join(s.Root, spool.JournalDir)
+	lock := filepath.Join(dir, "lock")
+	if err := os.Chown(dir, server, server); err != nil {
+		t.Fatal(err)
+	}
+	owner := func(path string) uint32 {
+		t.Helper()
+		st, err := os.Lstat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Sys().(*syscall.Stat_t).Uid
+	}
+	recovered := func(what string) {
+		t.Helper()
+		if _, err := Recover(s, quiet); err != nil {
+			t.Fatal(err)
+		}
+		if got := owner(lock); got != server {
+			t.Errorf("%s: the lock belongs to %d", what, got)
+		}
+	}
+	recovered("made")
+	if err := os.Chown(lock, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	recovered("found")
+
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, link := range map[string]func(string, string) error{"link": os.Link, "symlink": os.Symlink} {
+		if err := errors.Join(os.Remove(lock), link(other, lock)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Recover(s, quiet); err == nil {
+			t.Errorf("%s: taken for the lock", name)
+		}
+		if got := owner(other); got != 0 {
+			t.Errorf("%s: given to %d", name, got)
+		}
 	}
 }
