@@ -152,5 +152,6 @@ func (o *opening) sqlQuery() (query, error) {
 	return parseSQL(s)
 }
 
-// impossible tells whether a server whose text is UTF-8 cannot have the key.
-func impossible(key string) bool { return !utf8.ValidString(key) }
+// impossible tells whether a server whose text is UTF-8 cannot have the key. Text in
+// PostgreSQL has no NUL.
+func impossible(key string) bool { return !utf8.ValidString(key) || strings.ContainsRune(key, 0) }

@@ -3,72 +3,16 @@ package saslauth
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"zmailer/testdata/peers"
 )
-
-// enter is the script that runs a peer; tests run in the folder of their package.
-const enter = "../../../testdata/peers/enter.sh"
-
-// startPeer runs a shell script where a peer is installed, with DIR for a directory
-// that both sides see, and waits for the socket there.
-func startPeer(t *testing.T, name, script, socket string) (path string) {
-	t.Helper()
-	root := peers.Dir(t, name)
-	if os.Getuid() != 0 {
-		t.Skip("needs root, to have a namespace of its own")
-	}
-	if out, err := exec.Command(enter, root, "true").CombinedOutput(); err != nil {
-		t.Skipf("no namespace: %v: %s", err, out)
-	}
-	dir, err := os.MkdirTemp("", "peer") // a short name: sockets are in it
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	cmd := exec.Command(enter, root, "sh", "-ec", strings.ReplaceAll(script, "DIR", dir))
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // unshare takes all of the namespace along
-		cmd.Wait()                                      // killed: an error is what is wanted
-		if t.Failed() {
-			text, err := os.ReadFile(filepath.Join(dir, "log"))
-			t.Logf("%s said (%v):\n%s", name, err, text[max(0, len(text)-4000):])
-		}
-	})
-	path = filepath.Join(dir, socket)
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		c, err := net.Dial("unix", path)
-		if err == nil {
-			c.Close()
-			return path
-		}
-		if time.Now().After(end) {
-			t.Fatal(err)
-		}
-	}
-}
 
 // asks puts a right and wrong passwords to a checker.
 func asks(t *testing.T, c Checker) {
@@ -91,7 +35,7 @@ func TestSaslauthd(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	path := startPeer(t, "sasl", `
+	path, _ := peers.Start(t, "sasl", `
 mkdir -p /etc/pam.d
 printf 'auth required pam_unix.so nodelay\naccount required pam_unix.so\n' >/etc/pam.d/smtp
 echo 'joe:x:60999:60999::/nowhere:/bin/false' >>/etc/passwd
@@ -137,7 +81,7 @@ service stats {
 
 // TestDovecot has Dovecot judge, by every mechanism that passes through.
 func TestDovecot(t *testing.T) {
-	path := startPeer(t, "dovecot", `
+	path, _ := peers.Start(t, "dovecot", `
 mkdir -p DIR/run DIR/state
 echo 'joe:pass word' >DIR/users
 cat >DIR/conf <<'END'

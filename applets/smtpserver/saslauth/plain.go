@@ -3,6 +3,7 @@ package saslauth
 import (
 	"bytes"
 	"context"
+	"strings"
 )
 
 // plainServer is PLAIN: RFC 4616.
@@ -30,7 +31,12 @@ func (p *plainServer) Next(ctx context.Context, response []byte) ([]byte, *Outco
 	return nil, judge(ctx, p.checker, user, password)
 }
 
+// judge asks the checker. RFC 4616 §2 has no NUL in a name or a password, and what
+// is written in C would take one for the end of a password that is right so far.
 func judge(ctx context.Context, c Checker, user, password string) *Outcome {
+	if strings.ContainsRune(user+password, 0) {
+		return &Outcome{User: user, Err: ErrDenied}
+	}
 	ok, err := c.Check(ctx, user, password)
 	if err == nil && !ok {
 		err = ErrDenied
