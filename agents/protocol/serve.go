@@ -51,7 +51,7 @@ func (d *Delivery) Groups() []spool.Group {
 			}
 		}
 		if len(rcpts) > 0 {
-			groups = append(groups, spool.Group{Sender: g.Sender, Header: g.Header, Rcpts: rcpts})
+			groups = append(groups, spool.Group{Sender: g.Sender, By: g.By, Header: g.Header, Rcpts: rcpts})
 		}
 	}
 	return groups

@@ -29,12 +29,14 @@
 //     defers it. What the peer did not say is never permanent, with these
 //     exceptions: the domain does not exist, takes no mail (null MX), leads back
 //     to us; or the message needs what the peer cannot do (its size, SMTPUTF8,
-//     REQUIRETLS, 8-bit content that cannot be converted).
+//     REQUIRETLS, DELIVERBY with mode R, 8-bit content that cannot be converted).
 //   - When the connection breaks after the content went out and before its
 //     reply, nobody knows whether the peer has the message. It is deferred: a
 //     second copy is better than none.
 //   - A recipient with NOTIFY=SUCCESS that was given to a host without DSN has
-//     status 2.1.9 (RFC 3886): that host will not report, so the scheduler does.
+//     status 2.1.9 (RFC 3886): that host will not report, so the scheduler does. The
+//     same holds for BY with mode N and a host without DELIVERBY (RFC 2852). What a
+//     delivery server without DSN has taken is delivered, as by ourselves.
 //
 // # Encryption
 //

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"zmailer/spool"
 	"zmailer/spool/dsn"
@@ -65,6 +66,7 @@ func plainAddress(s string) bool {
 // A recipient is one recipient of a batch.
 type recipient struct {
 	*spool.Rcpt
+	by   spool.DeliverBy
 	path mailPath
 	done bool // has its result
 }
@@ -79,7 +81,7 @@ func newBatch(g *spool.Group) batch {
 	all := make([]recipient, len(g.Rcpts))
 	b := batch{group: g, rcpts: make([]*recipient, len(all))}
 	for i := range all {
-		all[i].Rcpt = &g.Rcpts[i]
+		all[i].Rcpt, all[i].by = &g.Rcpts[i], g.By
 		b.rcpts[i] = &all[i]
 	}
 	return b
@@ -90,9 +92,9 @@ func (r *recipient) wantsSuccess() bool { return strings.Contains(r.Notify, "SUC
 
 // appendRcptParams appends the parameters of RFC 3461 §4.1 and §4.2. They come
 // from the submitter: what would not be a parameter is left out.
-func appendRcptParams(b []byte, r *spool.Rcpt, utf8 bool) []byte {
-	if r.Notify != "" && strings.Trim(r.Notify, "ABCDEFGHIJKLMNOPQRSTUVWXYZ,") == "" {
-		b = append(append(b, " NOTIFY="...), r.Notify...)
+func appendRcptParams(b []byte, r *spool.Rcpt, notify string, utf8 bool) []byte {
+	if notify != "" && strings.Trim(notify, "ABCDEFGHIJKLMNOPQRSTUVWXYZ,") == "" {
+		b = append(append(b, " NOTIFY="...), notify...)
 	}
 	if r.ORcpt == "" {
 		return b
@@ -147,6 +149,7 @@ func (s *session) mailCommand(p *plan, attr *spool.Attributes) {
 	if attr.RequireTLS && s.ext.requireTLS && s.tls != nil {
 		b = append(b, " REQUIRETLS"...)
 	}
+	b = s.appendBy(b, p.by, p.left)
 	s.scratch = b
 	s.commandBytes(b)
 }
@@ -155,7 +158,7 @@ func (s *session) rcptCommand(r *recipient) {
 	b := append(s.scratch[:0], "RCPT TO:"...)
 	b = append(b, r.path.text...)
 	if s.ext.dsn {
-		b = appendRcptParams(b, r.Rcpt, s.ext.utf8)
+		b = appendRcptParams(b, r.Rcpt, s.notifyFor(r), s.ext.utf8)
 	}
 	s.scratch = b
 	s.commandBytes(b)
@@ -164,6 +167,8 @@ func (s *session) rcptCommand(r *recipient) {
 // A plan is how a batch goes to this peer.
 type plan struct {
 	from    mailPath
+	by      spool.DeliverBy
+	left    int64 // of its time, in seconds
 	content content
 	eight   bool // BODY=8BITMIME
 	utf8    bool // SMTPUTF8
@@ -178,7 +183,11 @@ func (s *session) plan(j *job, b *batch) (*plan, *dsn.Result) {
 		res := dsn.Perm("5.7.30", "%s cannot guarantee encryption on the way on (REQUIRETLS)", s.target.relay)
 		return nil, &res
 	}
-	p := &plan{content: content{message: j.message, header: b.group.Header}}
+	left := b.group.By.Left(time.Now())
+	if res := s.mayGo(b.group.By, left); res != nil {
+		return nil, res
+	}
+	p := &plan{by: b.group.By, left: left, content: content{message: j.message, header: b.group.Header}}
 	var err error
 	if p.from, err = pathOf(b.group.Sender.User, s.ext.utf8); err != nil {
 		j.decideAll(b, dsn.Temp("4.1.7", "sender address: %v", err))

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
+
+	"zmailer/spool"
 )
 
 // extensions is what the peer said to EHLO or LHLO.
@@ -15,6 +17,8 @@ type extensions struct {
 	dsn         bool
 	startTLS    bool
 	requireTLS  bool
+	deliverBy   bool
+	byMin       int64 // DELIVERBY: the shortest time with mode R
 	size        bool
 	sizeMax     int64 // 0: no limit known
 	rcptMax     int   // 0: no limit known
@@ -59,6 +63,11 @@ func (e *extensions) add(line string) {
 		e.startTLS = true
 	case "REQUIRETLS":
 		e.requireTLS = true
+	case "DELIVERBY":
+		e.deliverBy = true
+		if len(words) > 1 {
+			e.byMin = min(positive(words[1]), spool.MaxBy)
+		}
 	case "SIZE":
 		e.size = true
 		if len(words) > 1 {

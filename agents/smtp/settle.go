@@ -80,8 +80,12 @@ func (x *exchange) decideTaken(rcpts []*recipient, res dsn.Result) {
 	}
 	for _, r := range rcpts {
 		own := res
-		if res.Action == dsn.OK && r.wantsSuccess() && !x.ext.dsn && !x.c.opt.lmtp {
+		switch {
+		case res.Action != dsn.OK:
+		case x.lastHeard(r):
 			own.Status = "2.1.9" // RFC 3886: relayed to a host that will not report
+		case x.c.opt.lmtp && !x.ext.dsn:
+			own.Remote = false // delivered, of which the delivery server tells nobody
 		}
 		x.j.decide(r, own)
 	}
