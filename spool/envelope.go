@@ -119,13 +119,10 @@ func (e *Envelope) Append(b []byte) ([]byte, error) {
 	w.value("envid", e.EnvID)
 	w.value("notaryret", e.Ret)
 	if len(e.Header) > MaxAddedFields {
-		w.err = errors.Join(w.err, fmt.Errorf("header: %d fields", len(e.Header)))
+		w.fail(fmt.Errorf("header: %d fields", len(e.Header)))
 	}
 	for _, f := range e.Header {
-		if err := checkAdded(f); err != nil {
-			w.err = errors.Join(w.err, err)
-			continue
-		}
+		w.fail(checkAdded(f))
 		w.line("header", f)
 	}
 	if e.HasFrom {
@@ -157,6 +154,13 @@ type envWriter struct {
 	err error
 }
 
+// fail keeps the first error.
+func (w *envWriter) fail(err error) {
+	if w.err == nil {
+		w.err = err
+	}
+}
+
 func (w *envWriter) flag(keyword string, on bool) {
 	if on {
 		w.b = append(append(w.b, keyword...), '\n')
@@ -170,20 +174,27 @@ func (w *envWriter) value(keyword, v string) {
 }
 
 func (w *envWriter) line(keyword, v string) {
-	for i := 0; i < len(v); i++ {
-		if (v[i] < ' ' && v[i] != '\t') || v[i] == 0x7f {
-			w.err = errors.Join(w.err, fmt.Errorf("%s %.60q: %w", keyword, v, errControlChar))
-			return
-		}
+	if hasControl(v) {
+		w.fail(fmt.Errorf("%s %.60q: %w", keyword, v, errControlChar))
 	}
 	if len(v) > MaxEnvelopeLine-64 {
-		w.err = errors.Join(w.err, fmt.Errorf("%s: value of %d bytes", keyword, len(v)))
-		return
+		w.fail(fmt.Errorf("%s: value of %d bytes", keyword, len(v)))
 	}
 	w.b = append(w.b, keyword...)
 	w.b = append(w.b, ' ')
 	w.b = append(w.b, v...)
 	w.b = append(w.b, '\n')
+}
+
+// hasControl says whether a value holds what no line of an envelope may: a control
+// character that is no TAB.
+func hasControl(v string) bool {
+	for i := range len(v) {
+		if v[i] < ' ' && v[i] != '\t' || v[i] == 0x7f {
+			return true
+		}
+	}
+	return false
 }
 
 // ReadEnvelope reads an envelope up to its env-end line and returns the number
@@ -250,6 +261,9 @@ type envParser struct {
 
 func (p *envParser) line(line string) error {
 	keyword, v, _ := strings.Cut(line, " ")
+	if hasControl(v) { // of a submitter who writes files himself
+		return fmt.Errorf("%.40q: %w", keyword, errControlChar)
+	}
 	e := p.env
 	if dst := e.text(keyword); dst != nil {
 		if v == "" {

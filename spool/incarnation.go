@@ -2,6 +2,7 @@ package spool
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -18,8 +19,11 @@ import (
 func Incarnation(path string) (string, error) {
 	const file = "/proc/sys/kernel/random/boot_id"
 	b, err := os.ReadFile(file)
-	if err != nil || len(b) < 36 {
-		return "", fmt.Errorf("boot id of the kernel in %s: %d bytes, %w", file, len(b), err)
+	if err == nil && len(b) < 36 {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return "", fmt.Errorf("boot id of the kernel in %s: %w", file, err)
 	}
 	boot := string(b[:36])
 	if n := mountNumber(path); n != 0 {

@@ -100,6 +100,65 @@ func TestAbortLeavesNothing(t *testing.T) {
 	}
 }
 
+// A brittleDisk fails to rename, and counts what was closed.
+type brittleDisk struct {
+	disk.Disk
+	fail           bool
+	opened, closed int
+}
+
+func (d *brittleDisk) Create(path string, mode os.FileMode) (disk.File, error) {
+	f, err := d.Disk.Create(path, mode)
+	d.opened++
+	return &countedFile{f, d}, err
+}
+
+func (d *brittleDisk) Rename(from, to string) error {
+	if d.fail {
+		return syscall.EIO
+	}
+	return d.Disk.Rename(from, to)
+}
+
+type countedFile struct {
+	disk.File
+	d *brittleDisk
+}
+
+func (f *countedFile) Close() error {
+	f.d.closed++
+	return f.File.Close()
+}
+
+// A descriptor that is closed twice is perhaps somebody else's the second time.
+func TestSubmissionClosesOnce(t *testing.T) {
+	for _, size := range []int{10, 2 * SmallMessage} {
+		for _, fail := range []bool{false, true} {
+			s := newSpool(t)
+			d := &brittleDisk{Disk: disk.OS, fail: fail}
+			s.Disk = d
+			sub, err := s.Submit(&sampleEnvelope)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := sub.Write(make([]byte, size)); err != nil {
+				t.Fatal(err)
+			}
+			if err := sub.Commit(context.Background()); (err != nil) != fail {
+				t.Fatalf("commit: %v", err)
+			}
+			sub.Abort()
+			sub.Abort()
+			if d.opened != 1 || d.closed != 1 {
+				t.Errorf("%d bytes, fail %v: %d opened, %d closed", size, fail, d.opened, d.closed)
+			}
+			if names, _ := os.ReadDir(filepath.Join(s.Root, PublicDir)); len(names) != 0 {
+				t.Errorf("left in public/: %v", names)
+			}
+		}
+	}
+}
+
 func TestEnvelopeRefusesInjection(t *testing.T) {
 	for _, bad := range []string{"a\nto <x>", "a\rb", "a\x00b", "a\x7f"} {
 		for _, env := range []Envelope{{HasFrom: true, From: bad}, {To: []Recipient{{Addr: bad}}}, {FullName: bad}, {EnvID: bad}, {Header: []string{"X: " + bad}}, {Header: []string{bad + ": x"}},
@@ -115,6 +174,7 @@ var badEnvelopes = []string{
 	"", "from <a>\n", "frobnicate x\nenv-end\n", "to\nenv-end\n", "to <>\nenv-end\n", "todsn NOTIFY=NEVER\nenv-end\n",
 	"todsn NOTIFY=NEVER\ntodsn NOTIFY=NEVER\nto x\nenv-end\n", "todsn FOO=1\nto x\nenv-end\n",
 	"notbefore soon\nenv-end\n", "notbefore -1\nenv-end\n", "deliverby\nenv-end\n", "deliverby 5\nenv-end\n", "deliverby 0 N\nenv-end\n", "deliverby 5 X\nenv-end\n", "deliverby 5 TR\nenv-end\n", "header\nenv-end\n", "header no field\nenv-end\n", strings.Repeat("header A: b\n", MaxAddedFields+1) + "env-end\n",
+	"from <a\rb>\nenv-end\n", "from <a>\r\nenv-end\n", "envid a\x00b\nenv-end\n", "todsn ORCPT=rfc822;a\x1bb\nto x\nenv-end\n",
 	"comment " + strings.Repeat("x", MaxEnvelopeLine+10) + "\nenv-end\n",
 }
 

@@ -39,7 +39,8 @@ type Submission struct {
 	s    *Spool
 	temp string    // its path in public/
 	mem  []byte    // the message so far, while small
-	file disk.File // in public/, once the message is large
+	file disk.File // in public/ while it is open: once the message is large, and in Commit
+	made bool      // there is a file in public/
 	size int64
 	err  error // of an earlier write
 }
@@ -132,7 +133,7 @@ func (sub *Submission) Write(p []byte) (int, error) {
 func (sub *Submission) create() error {
 	f, err := sub.s.disk().Create(sub.temp, 0o600)
 	if err == nil {
-		sub.file = f
+		sub.file, sub.made = f, true
 	}
 	return err
 }
@@ -179,7 +180,7 @@ func (sub *Submission) commit(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := sub.file.Close(); err != nil {
+	if err := sub.close(); err != nil {
 		return err
 	}
 	if !sub.Modified.IsZero() {
@@ -190,6 +191,7 @@ func (sub *Submission) commit(ctx context.Context) error {
 	if err := sub.s.disk().Rename(sub.temp, sub.s.Path(RouterDir, sub.ID)); err != nil {
 		return err
 	}
+	sub.made = false
 	if journaled || sub.s.NoSync {
 		return nil
 	}
@@ -201,12 +203,23 @@ func (sub *Submission) commit(ctx context.Context) error {
 	return nil
 }
 
+// close closes the file once: another one may have got the number of its descriptor
+// since.
+func (sub *Submission) close() error {
+	f := sub.file
+	sub.file = nil
+	return f.Close()
+}
+
 // Abort forgets the message. It may be called after a failed Commit and does
 // nothing after a successful one.
 func (sub *Submission) Abort() {
 	if sub.file != nil {
-		sub.file.Close()              // the content no longer matters
+		sub.close() // the content no longer matters
+	}
+	if sub.made {
 		sub.s.disk().Remove(sub.temp) // else swept after a day
+		sub.made = false
 	}
 	sub.err = errAborted
 	sub.free()

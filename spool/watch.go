@@ -16,9 +16,8 @@ import (
 // It is a hint: what arrives while nobody reads is noted as an overflow, and the
 // owner scans the directories at start, on overflow, and now and then.
 type Watcher struct {
-	f    *os.File
-	dirs map[int32]string
-	buf  []byte
+	f   *os.File
+	buf []byte
 }
 
 // What a Watcher waits for.
@@ -33,14 +32,12 @@ func Watch(events uint32, dirs ...string) (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("inotify: %w", err)
 	}
-	w := &Watcher{f: os.NewFile(uintptr(fd), "inotify"), dirs: make(map[int32]string), buf: make([]byte, 64<<10)}
+	w := &Watcher{f: os.NewFile(uintptr(fd), "inotify"), buf: make([]byte, 64<<10)}
 	for _, dir := range dirs {
-		wd, err := unix.InotifyAddWatch(fd, dir, events|unix.IN_ONLYDIR)
-		if err != nil {
+		if _, err := unix.InotifyAddWatch(fd, dir, events|unix.IN_ONLYDIR); err != nil {
 			w.f.Close()
 			return nil, fmt.Errorf("watch %s: %w", dir, err)
 		}
-		w.dirs[int32(wd)] = dir
 	}
 	return w, nil
 }

@@ -58,11 +58,14 @@ func LoadFormSet(dir string) (*FormSet, error) {
 	return s, nil
 }
 
+// maxTag is the length of a tag that is looked at: RFC 5646 §4.4.1.
+const maxTag = 35
+
 // languageTag says whether s looks like a tag of RFC 5646: letters, digits and
 // hyphens, beginning with two or three letters.
 func languageTag(s string) bool {
 	primary, _, _ := strings.Cut(s, "-")
-	if len(primary) < 2 || len(primary) > 3 || len(s) > 35 {
+	if len(primary) < 2 || len(primary) > 3 || len(s) > maxTag {
 		return false
 	}
 	for i := range len(s) {
@@ -105,7 +108,9 @@ func (s *FormSet) first(kind Kind, list string) *Form {
 			break
 		}
 		tag, _, _ := strings.Cut(item, ";")
-		tag = strings.ToLower(strings.TrimSpace(tag))
+		if tag = strings.ToLower(strings.TrimSpace(tag)); len(tag) > maxTag {
+			continue // a tag of many parts would be looked up as often
+		}
 		// Lookup of RFC 4647 §3.4: shorter and shorter.
 		for tag != "" {
 			if f := s.languages[tag][kind]; f != nil {

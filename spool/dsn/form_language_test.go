@@ -3,6 +3,7 @@ package dsn
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -30,6 +31,7 @@ func TestFormLanguages(t *testing.T) {
 		{"Accept-Language: pt\nContent-Language: DE\n\n", "de"},
 		{"Accept-Language: en-GB, de\n\n", builtin},
 		{"Accept-Language: ,;,-,--\n\n", builtin},
+		{"Accept-Language: de" + strings.Repeat("-x", 1<<20) + "\n\n", builtin}, // each part of it costs a look
 		{"no header at all", builtin},
 	} {
 		if f := set.Choose(FailureReport, []byte(tt.header)); f == nil || f.subject != tt.want {

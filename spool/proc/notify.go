@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +14,7 @@ import (
 // A Notifier tells a service manager how we are: sd_notify(3). Without one it
 // does nothing.
 type Notifier struct {
-	path     string
+	path     string        // one that begins with @ is not a file: unix(7)
 	watchdog time.Duration // the manager wants a sign of life within this; 0: it does not
 }
 
@@ -23,9 +22,6 @@ type Notifier struct {
 // us it does not want from our children.
 func TakeNotifier() *Notifier {
 	n := &Notifier{path: os.Getenv("NOTIFY_SOCKET")}
-	if strings.HasPrefix(n.path, "@") {
-		n.path = "\x00" + n.path[1:]
-	}
 	pid := os.Getenv("WATCHDOG_PID")
 	if pid == "" || pid == strconv.Itoa(os.Getpid()) {
 		if us, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64); err == nil && us > 0 {
@@ -61,26 +57,30 @@ func (n *Notifier) Reloading() {
 }
 
 // Watch says that the service is ready, and gives signs of life until ctx ends, as
-// long as alive returns within the time that the manager allows.
-func (n *Notifier) Watch(ctx context.Context, alive func(context.Context)) {
+// long as status returns within the time that the manager allows. What it returns
+// is for people, who find it in "systemctl status".
+func (n *Notifier) Watch(ctx context.Context, status func(context.Context) string) {
 	if n.path == "" {
 		return
 	}
 	n.Say("READY=1")
-	defer n.Say("STOPPING=1")
-	if n.watchdog == 0 {
-		<-ctx.Done()
-		return
+	defer n.Say("STOPPING=1\nSTATUS=")
+	interval := time.Minute
+	if n.watchdog > 0 {
+		interval = n.watchdog / 3
 	}
-	tick := time.NewTicker(n.watchdog / 3)
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
+		text := status(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		n.Say("WATCHDOG=1\nSTATUS=" + text)
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			alive(ctx)
-			n.Say("WATCHDOG=1")
 		}
 	}
 }

@@ -11,7 +11,11 @@ import (
 )
 
 func TestNotifier(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "notify")
+	t.Run("file", func(t *testing.T) { testNotifier(t, filepath.Join(t.TempDir(), "notify")) })
+	t.Run("abstract", func(t *testing.T) { testNotifier(t, "@zmailer-test-"+strconv.Itoa(os.Getpid())) })
+}
+
+func testNotifier(t *testing.T, path string) {
 	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)

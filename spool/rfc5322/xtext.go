@@ -84,7 +84,7 @@ func ParseORCPT(s string) (ORCPT, error) {
 	o := ORCPT{Type: strings.ToLower(typ)}
 	var err error
 	if o.Type == "utf-8" {
-		o.Addr, err = decodeUnitext(enc)
+		o.Addr, err = decodeUTF8Addr(enc)
 	} else {
 		o.Addr, err = DecodeXtext(enc)
 	}
@@ -136,11 +136,9 @@ func EncodeUTF8Addr(s string) string {
 	return b.String()
 }
 
-// DecodeUTF8Addr reads utf-8-addr-xtext or utf-8-addr-unitext. Characters that
+// decodeUTF8Addr reads utf-8-addr-xtext or utf-8-addr-unitext. Characters that
 // need no escape may not be escaped, and control characters may not appear.
-func DecodeUTF8Addr(s string) (string, error) { return decodeUnitext(s) }
-
-func decodeUnitext(s string) (string, error) {
+func decodeUTF8Addr(s string) (string, error) {
 	if !utf8.ValidString(s) {
 		return "", errXtext
 	}
