@@ -36,8 +36,7 @@ type Conf struct {
 	vars map[string]string
 }
 
-// Installed is the zmailer.conf of the installed program: a file of a prefix
-// installation beside the binary's directory, or the system's.
+// systemConf is the zmailer.conf of a program that a package has installed.
 const systemConf = "/etc/zmailer/zmailer.conf"
 
 // ConfPath is the zmailer.conf that this process works with: ZCONFIG in the

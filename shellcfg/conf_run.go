@@ -3,8 +3,6 @@ package shellcfg
 import (
 	"bytes"
 	"context"
-	"io"
-	"os"
 	"time"
 
 	"zmailer/shellcfg/shell"
@@ -21,7 +19,7 @@ func runAssignments(path string, src []byte) (map[string]string, error) {
 	defer cancel()
 	p, err := shell.Load(ctx, shell.Options{
 		Vars:     map[string]string{"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-		Open:     func(name string) (io.ReadCloser, error) { return os.Open(name) },
+		Open:     shell.FileOpener,
 		External: true,
 	}, path, bytes.NewReader(src))
 	if err != nil {

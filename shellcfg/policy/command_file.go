@@ -27,7 +27,7 @@ func (p *Policy) fileCommands() map[string]shell.Command {
 	}
 }
 
-// maxListFile bounds a file that readas prints.
+// maxListFile bounds a file that readas prints, and one that is read for the version.
 const maxListFile = 16 << 20
 
 // unsafeFile is a file that somebody else may have written.
@@ -75,11 +75,10 @@ func (p *Policy) filepriv(c *shell.Call) int {
 	mode := fs.FileMode(0o644)
 	g := proc.NewGetopt("M:", c.Args)
 	for g.Next() {
-		n, err := strconv.ParseUint(g.Value, 8, 9)
-		if err != nil || n&^0o664 != 0 {
+		var ok bool
+		if mode, ok = trustedMode(g.Value); !ok {
 			return usage(c, "-M MODE: %q is not a mode up to 664", g.Value)
 		}
-		mode = fs.FileMode(n)
 	}
 	if g.Err() != nil || len(g.Args()) != 1 {
 		return usage(c, "[-M MODE] FILE")
@@ -92,6 +91,13 @@ func (p *Policy) filepriv(c *shell.Call) int {
 		}
 		return strconv.Itoa(uid), err == nil, err
 	})
+}
+
+// trustedMode reads the argument of -M: the permissions that a file of one writer may
+// have, his group included.
+func trustedMode(text string) (fs.FileMode, bool) {
+	n, err := strconv.ParseUint(text, 8, 9)
+	return fs.FileMode(n), err == nil && n&^0o664 == 0
 }
 
 // owners keeps what filepriv found for a second: the alias table is asked about for
@@ -191,9 +197,11 @@ func (p *Policy) readas(c *shell.Call) int {
 	return s.fail(c.Name, err, c.Pos)
 }
 
-// missing tells the errors by which a user does not have a readable file.
+// missing tells the errors by which a user does not have a readable file: no user+detail
+// of a stranger has a name that is too long for one.
 func missing(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ELOOP)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrPermission) ||
+		errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENAMETOOLONG)
 }
 
 // reader is a call of readas.
@@ -212,11 +220,10 @@ func (r *reader) options(c *shell.Call) bool {
 		case 't':
 			r.trusted = true
 		case 'M':
-			n, err := strconv.ParseUint(g.Value, 8, 9)
-			if err != nil {
+			var ok bool
+			if r.mode, ok = trustedMode(g.Value); !ok {
 				return false
 			}
-			r.mode = fs.FileMode(n)
 		}
 	}
 	if g.Err() != nil || len(g.Args()) != 2 {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"strings"
 
 	"zmailer/shellcfg/shell"
@@ -27,6 +28,8 @@ func (k kind) String() string { return kindNames[k] }
 // members belongs to a list manager.
 const maxItems = maxRoutes
 
+var errLongList = fmt.Errorf("list of more than %d members", maxItems)
+
 // splitItems cuts the text of an alias, a .forward or a :include: file into its
 // members. Lines end members as commas do; lines that begin with # are comments, but
 // not where all members are addresses: there it is a local part.
@@ -45,7 +48,7 @@ func splitItems(text string, addresses bool) []string {
 			items = append(items, rfc5322.SplitList(line)...)
 		}
 		if len(items) > maxItems {
-			return items[:maxItems]
+			break // expand refuses it
 		}
 	}
 	return items
@@ -157,10 +160,12 @@ func expandCommand(c *shell.Call) int {
 	for _, text := range texts {
 		l.items = append(l.items, splitItems(text, l.addresses)...)
 	}
-	if len(l.items) == 0 {
+	switch {
+	case len(l.items) == 0:
 		return 1
-	}
-	if len(s.lists) >= maxMade {
+	case len(l.items) > maxItems:
+		return c.Fail(errLongList)
+	case len(s.lists) >= maxMade:
 		return c.Fail(errTooMany)
 	}
 	s.lists = append(s.lists, l)

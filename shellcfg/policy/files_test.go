@@ -1,9 +1,11 @@
 package policy_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -55,16 +57,55 @@ func TestForwardDetail(t *testing.T) {
 	}
 	p := h.load()
 	for addr, want := range map[string]string{
-		"joe":        "smtp far.example joe@far.example",
-		"joe+work":   "smtp work.example joe@work.example",
-		"joe+other":  "smtp far.example joe@far.example",
-		"joe+open":   "smtp far.example joe@far.example",
-		"joe+self":   "smtp far.example joe@far.example; smtp y.example x@y.example",
-		"joe+../x":   "smtp far.example joe@far.example",
-		"joe+a/work": "smtp far.example joe@far.example",
+		"joe":                             "smtp far.example joe@far.example",
+		"joe+work":                        "smtp work.example joe@work.example",
+		"joe+other":                       "smtp far.example joe@far.example",
+		"joe+open":                        "smtp far.example joe@far.example",
+		"joe+self":                        "smtp far.example joe@far.example; smtp y.example x@y.example",
+		"joe+../x":                        "smtp far.example joe@far.example",
+		"joe+a/work":                      "smtp far.example joe@far.example",
+		"joe+" + strings.Repeat("x", 250): "smtp far.example joe@far.example", // no name of a file
 	} {
 		if got := strings.Join(route(p, addr+"@example.org"), "; "); got != want {
 			t.Errorf("%s: got %s, want %s", addr, got, want)
 		}
+	}
+}
+
+// TestFilesOfFunctions: what functions read while mail is routed is whole and as it is
+// now, and no part of the version.
+func TestFilesOfFunctions(t *testing.T) {
+	files := stockFiles()
+	files["router.cf"] = `. cf/router.cf
+elsewhere() {
+	local all
+	mapfile -t all < big
+	. late.cf
+	discard "${#all[@]} ${all[-1]} $late"
+}
+`
+	const lines = 40_000
+	files["big"] = strings.Repeat("line\n", lines) + "last\n"
+	files["late.cf"] = "late=1\n"
+	h := newHost(t, files)
+	p := h.load()
+	want := fmt.Sprintf("discard %d last ", lines+1)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 5 {
+				if got := route(p, "x@far.example"); len(got) != 1 || got[0] != want+"1" {
+					t.Errorf("got %q, want %s1", got, want)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	h.write("late.cf", "late=2\n")
+	if p.Changed() {
+		t.Error("a file that only functions read is part of the version")
+	}
+	if got := route(p, "x@far.example"); len(got) != 1 || got[0] != want+"2" {
+		t.Errorf("got %q, want %s2", got, want)
 	}
 }

@@ -101,8 +101,12 @@ func (h *Holder) close(p *Policy) {
 func (h *Holder) Reload(ctx context.Context) error {
 	h.reloads.Lock() // what is accepted is what takes over
 	defer h.reloads.Unlock()
+	seen := look(h.cfg.Conf.File)
 	conf, err := shellcfg.LoadConf(h.cfg.Conf.File)
 	if err != nil {
+		h.mu.Lock()
+		h.failed = &Policy{sources: []source{seen}} // what else has changed counts when this is mended
+		h.mu.Unlock()
 		return err
 	}
 	c := h.cfg

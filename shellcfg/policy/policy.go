@@ -106,6 +106,7 @@ func load(ctx context.Context, c Config) (*Policy, error) {
 	if err := l.load(ctx); err != nil {
 		return p, errors.Join(err, p.Close())
 	}
+	l.loaded = true
 	p.Version = hex.EncodeToString(l.hash.Sum(nil))[:12]
 	p.hasProcess = p.prog.HasFunc("process")
 	p.hasIntercept = p.prog.HasFunc("intercept")
@@ -122,6 +123,8 @@ type loader struct {
 	env   relations.Env
 	hash  hash.Hash
 	faked map[string]bool // fakes that a declaration has taken
+
+	loaded bool // from here on many sessions use it at once
 }
 
 func (l *loader) load(ctx context.Context) error {

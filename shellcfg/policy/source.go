@@ -66,8 +66,9 @@ func (l *loader) main() (string, io.ReadCloser, error) {
 	return path, r, err
 }
 
-// open reads the file of a "." command. cf/NAME is a file of the stock library,
-// unless $MAILVAR/cf/NAME is there; other relative names are below MAILVAR.
+// open opens the file of a "." or cat command, or of a redirection. cf/NAME is a file
+// of the stock library, unless $MAILVAR/cf/NAME is there; other relative names are
+// below MAILVAR.
 func (l *loader) open(name string) (io.ReadCloser, error) {
 	if filepath.IsAbs(name) {
 		return l.read(name)
@@ -79,15 +80,22 @@ func (l *loader) open(name string) (io.ReadCloser, error) {
 	return r, err
 }
 
-// read reads a regular file as part of the version.
+// read opens a regular file. While the configuration is loaded the file is a part of
+// the version; what a function reads for a message is not, and is as it is now.
 func (l *loader) read(path string) (io.ReadCloser, error) {
+	if l.loaded {
+		return shell.FileOpener(path)
+	}
 	l.p.sources = append(l.p.sources, look(path))
 	f, err := shell.FileOpener(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, shell.MaxSource+1))
+	text, err := io.ReadAll(io.LimitReader(f, maxListFile+1))
+	if err == nil && len(text) > maxListFile {
+		err = fmt.Errorf("larger than %d bytes", maxListFile)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
@@ -98,6 +106,9 @@ func (l *loader) stock(name string) (io.ReadCloser, error) {
 	text, err := cf.Files.ReadFile(name)
 	if err != nil {
 		return nil, err
+	}
+	if l.loaded {
+		return io.NopCloser(bytes.NewReader(text)), nil
 	}
 	return l.add("cf/"+name, text), nil
 }

@@ -62,7 +62,7 @@ func parseSet(s string) (*charset, int) {
 			return set, i + 1
 		}
 		if strings.HasPrefix(s[i:], "[:") {
-			if end := strings.Index(s[i:], ":]"); end > 0 {
+			if end := strings.Index(s[i:], ":]"); end > 1 { // "[:]" is not a class without a name
 				if f := charClasses[s[i+2:i+end]]; f != nil {
 					set.classes = append(set.classes, f)
 				}

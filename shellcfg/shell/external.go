@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -44,7 +45,8 @@ func (in *interp) program(argv []string, cred *syscall.Credential) int {
 	if !in.stdin.empty() {
 		cmd.Stdin = in.stdin
 	}
-	cmd.Stdout, cmd.Stderr = in.stdout, in.stderr
+	both := new(sync.Mutex) // they count what they take together
+	cmd.Stdout, cmd.Stderr = lockedSink{both, in.stdout}, lockedSink{both, in.stderr}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: cred}
 	cmd.Cancel = func() error {
 		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
@@ -65,6 +67,18 @@ func (in *interp) program(argv []string, cred *syscall.Credential) int {
 		t.Command(*pos, argv[0], argv[1:], st, time.Since(began))
 	}
 	return st
+}
+
+// lockedSink is a sink that a program writes to, from a goroutine for each of its two.
+type lockedSink struct {
+	mu *sync.Mutex
+	k  *sink
+}
+
+func (w lockedSink) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.k.Write(p)
 }
 
 func (in *interp) programStatus(name string, cmd *exec.Cmd, err error) int {

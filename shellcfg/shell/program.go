@@ -7,6 +7,7 @@ import (
 	"os"
 	"sort"
 	"sync"
+	"syscall"
 )
 
 // Program is one loaded version of a configuration. It never changes after
@@ -226,7 +227,7 @@ func (p *Program) Unresolved() []Unresolved {
 
 // FileOpener is an Options.Open that reads regular files of the file system.
 func FileOpener(name string) (io.ReadCloser, error) {
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not hang
 	if err != nil {
 		return nil, err
 	}

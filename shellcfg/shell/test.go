@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"errors"
 	"os"
 	"strings"
 
@@ -256,17 +257,36 @@ func (in *interp) testUnary(op byte, s string) bool {
 	case 't':
 		return false
 	case 'r':
-		return unix.Access(s, unix.R_OK) == nil
+		return in.examined(unix.Access(s, unix.R_OK))
 	case 'w':
-		return unix.Access(s, unix.W_OK) == nil
+		return in.examined(unix.Access(s, unix.W_OK))
 	case 'x':
-		return unix.Access(s, unix.X_OK) == nil
+		return in.examined(unix.Access(s, unix.X_OK))
 	case 'h', 'L':
 		fi, err := os.Lstat(s)
-		return err == nil && fi.Mode()&os.ModeSymlink != 0
+		return in.examined(err) && fi.Mode()&os.ModeSymlink != 0
 	}
 	fi, err := os.Stat(s)
-	return err == nil && testMode(op, fi)
+	return in.examined(err) && testMode(op, fi)
+}
+
+// examined tells whether there is a file to be tested. A file server that does not
+// answer does not say that there is none: that ends the evaluation.
+func (in *interp) examined(err error) bool {
+	if err != nil && !noFile(err) {
+		in.fatal(err)
+	}
+	return err == nil
+}
+
+// noFile tells the errors that are answers: no file of that name can be used so.
+func noFile(err error) bool {
+	for _, answer := range []error{unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.EPERM, unix.EROFS, unix.ETXTBSY, unix.ELOOP, unix.ENAMETOOLONG, unix.EINVAL} {
+		if errors.Is(err, answer) {
+			return true
+		}
+	}
+	return false
 }
 
 func testMode(op byte, fi os.FileInfo) bool {
