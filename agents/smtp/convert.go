@@ -3,8 +3,11 @@ package smtp
 import (
 	"bytes"
 	"errors"
+	"unicode/utf8"
 
 	"zmailer/spool/dsn"
+	"zmailer/spool/rfc2045"
+	"zmailer/spool/rfc5322"
 )
 
 // A converter makes 7-bit text of a message with an 8-bit body, for a peer
@@ -43,7 +46,7 @@ func conversionFailure(relay string, err error) dsn.Result {
 // newConverter looks where the 8-bit octets are, and how large the result is.
 func newConverter(header []byte, m *message) (*converter, error) {
 	cv := &converter{header: header, utf8: m.isUTF8()}
-	look := mimeWalker{cv: cv, looking: true, fn: func([]byte) error { return nil }}
+	look := rewriter{cv: cv, looking: true, fn: func([]byte) error { return nil }}
 	if err := look.run(m); err != nil {
 		return nil, err
 	}
@@ -61,7 +64,7 @@ func newConverter(header []byte, m *message) (*converter, error) {
 
 // run hands the converted message to fn.
 func (cv *converter) run(m *message, fn func([]byte) error) error {
-	w := mimeWalker{cv: cv, fn: fn}
+	w := rewriter{cv: cv, fn: fn}
 	return w.run(m)
 }
 
@@ -87,6 +90,9 @@ func (m *message) eachLine(fn func(frag []byte, eol bool) error) error {
 				}
 				rest = rest[:0]
 			}
+			if eol {
+				frag = bytes.TrimSuffix(frag, []byte("\r"))
+			}
 			if err := fn(frag, eol); err != nil {
 				return err
 			}
@@ -99,89 +105,41 @@ func (m *message) eachLine(fn func(frag []byte, eol bool) error) error {
 	return err
 }
 
-// A mimeWalker goes through a message line by line. It knows the structure of
-// MIME: which line is header, which a delimiter, which content of which part.
-type mimeWalker struct {
+// A rewriter sees the structure of a message: first to find the parts in need,
+// then to write them anew.
+type rewriter struct {
 	cv      *converter
 	looking bool // find the parts in need; else write
 	fn      func([]byte) error
 
-	multiparts []multipart
-	state      walkState
-	head       []byte // lines of the header being read
-	mid        bool   // the last fragment did not end its line
-	leaf       int    // leaves seen so far
-	part       part   // the leaf or other thing whose content is being read
-	qp         qpEncoder
-	b64        base64Encoder
-	out        []byte
+	begun  bool // the header of the message has been seen
+	leaf   int  // leaves seen so far
+	encode bool // the content being read is to be made quoted-printable, or base64
+	base64 bool
+	qp     qpEncoder
+	b64    rfc2045.Base64
+	out    []byte
 }
 
-type multipart struct {
-	boundary []byte
-	signed   bool // in multipart/signed: nothing may change
-	digest   bool // parts are messages if they do not say otherwise
-}
+// maxLeaves bounds what is remembered of a message.
+const maxLeaves = 100_000
 
-type walkState uint8
-
-const (
-	inContent walkState = iota
-	inHead
-)
-
-// Bounds of what the structure of a message may ask for.
-const (
-	maxDepth    = 50
-	maxLeaves   = 100_000
-	maxPartHead = 256 << 10
-)
-
-func (w *mimeWalker) run(m *message) error {
-	if err := w.endHead(w.cv.header, true); err != nil {
+func (w *rewriter) run(m *message) error {
+	walk := rfc2045.Walker{Visitor: w}
+	if err := walk.Head(w.cv.header); err != nil {
 		return err
 	}
-	if err := m.eachLine(w.fragment); err != nil {
+	if err := m.eachLine(walk.Line); err != nil {
 		return err
 	}
-	if w.state == inHead { // the message ends within the header of a part
-		if err := w.endHead(w.head, false); err != nil {
-			return err
-		}
+	if err := walk.End(); err != nil {
+		return err
 	}
-	w.endContent(true)
 	return w.flush(0)
 }
 
-// fragment takes a line or part of one.
-func (w *mimeWalker) fragment(frag []byte, eol bool) error {
-	start := !w.mid
-	w.mid = !eol
-	if start && w.delimiter(frag) {
-		return w.flush(pieceSize)
-	}
-	if w.state == inContent {
-		if err := w.content(frag, eol); err != nil {
-			return err
-		}
-		return w.flush(pieceSize)
-	}
-	empty := start && len(bytes.TrimSuffix(frag, []byte("\r"))) == 0
-	if len(w.head)+len(frag) > maxPartHead {
-		return errConversion
-	}
-	w.head = append(w.head, frag...)
-	if eol {
-		w.head = append(w.head, '\n')
-	}
-	if !empty {
-		return nil
-	}
-	return w.endHead(w.head, false)
-}
-
 // flush hands on what was written, if it is more than least.
-func (w *mimeWalker) flush(least int) error {
+func (w *rewriter) flush(least int) error {
 	if len(w.out) <= least {
 		return nil
 	}
@@ -190,136 +148,90 @@ func (w *mimeWalker) flush(least int) error {
 	return err
 }
 
-// delimiter recognizes the lines between and after the parts of the multiparts
-// that are open, from the innermost outwards: an inner one may lack its end.
-func (w *mimeWalker) delimiter(line []byte) bool {
-	if len(line) < 2 || line[0] != '-' || line[1] != '-' {
-		return false
+// Head decides, from the header of a part, what becomes of its content, and writes
+// the header. One that claims nothing about 8-bit content stays as it is, unless
+// the content is encoded.
+func (w *rewriter) Head(p *rfc2045.Part, head []byte) error {
+	top := !w.begun
+	w.begun = true
+	w.encode, w.base64, w.qp = false, false, qpEncoder{keep: p.Encoding == "quoted-printable"}
+	if p.Kind == rfc2045.Leaf || p.Kind == rfc2045.Fixed {
+		n := w.leaf
+		w.leaf++
+		if w.looking {
+			if n >= maxLeaves {
+				return errConversion
+			}
+			w.cv.leaves = append(w.cv.leaves, leafNeed{})
+			return nil
+		}
+		w.encode = n < len(w.cv.leaves) && w.cv.leaves[n].eight > 0
+		w.base64 = w.encode && !w.qp.keep && w.cv.leaves[n].base64()
 	}
-	for i := len(w.multiparts) - 1; i >= 0; i-- {
-		rest, ok := bytes.CutPrefix(line[2:], w.multiparts[i].boundary)
-		if !ok {
-			continue
-		}
-		rest, last := bytes.CutPrefix(rest, []byte("--"))
-		if len(bytes.Trim(rest, " \t\r")) > 0 {
-			continue
-		}
-		if w.state == inHead {
-			w.out = append(w.out, w.head...) // a part without content
-		}
-		w.endContent(false)
+	if w.encode && top {
+		head = w.cv.withMIME(head)
+	}
+	switch labelled := p.Encoding == "8bit" || p.Encoding == "binary"; {
+	case w.base64:
+		head = rfc2045.SetEncoding(head, "base64")
+	case w.encode && !w.qp.keep:
+		head = rfc2045.SetEncoding(head, "quoted-printable")
+	case !w.encode && labelled && !p.Signed:
+		head = rfc2045.SetEncoding(head, "7bit")
+	}
+	w.out = append(w.out, head...)
+	return nil
+}
+
+// Delimiter ends what an encoder has kept of the content of a part.
+func (w *rewriter) Delimiter(line []byte) error {
+	if w.base64 {
+		w.out = w.b64.Finish(w.out, line == nil)
+	}
+	w.encode, w.base64 = false, false
+	if line != nil {
 		w.out = append(append(w.out, line...), '\n')
-		w.head = w.head[:0]
-		if last {
-			w.multiparts = w.multiparts[:i]
-			w.state, w.part = inContent, part{kind: filler}
-		} else {
-			w.multiparts = w.multiparts[:i+1]
-			w.state = inHead
-		}
-		return true
 	}
-	return false
+	return w.flush(pieceSize)
 }
 
-// endContent writes what an encoder has kept of the content of a part.
-func (w *mimeWalker) endContent(message bool) {
-	if w.state == inContent && w.part.encode && w.part.base64 {
-		w.out = w.b64.finish(w.out, message)
-		w.part.encode = false
-	}
-}
-
-// endHead decides, from the header of a part, what its content is, and writes
-// the header.
-func (w *mimeWalker) endHead(head []byte, top bool) error {
-	digest, signed := false, false
-	if n := len(w.multiparts); n > 0 {
-		digest, signed = w.multiparts[n-1].digest, w.multiparts[n-1].signed
-	}
-	p := parsePart(head, digest)
-	p.signed = signed
-	switch p.kind {
-	case container:
-		if len(w.multiparts) >= maxDepth {
-			return errConversion
-		}
-		w.multiparts = append(w.multiparts, multipart{p.boundary, signed || p.subtype == "signed", p.subtype == "digest"})
-		w.out = p.appendHead(w.out, head, "7bit")
-		p = part{kind: filler}
-	case embedded:
-		w.out = p.appendHead(w.out, head, "7bit")
-		w.head, w.state = w.head[:0], inHead
-		return nil
-	case leaf, fixed:
-		if err := w.beginLeaf(&p, head, top); err != nil {
-			return err
-		}
-	}
-	w.head = w.head[:0]
-	w.state, w.part, w.qp = inContent, p, qpEncoder{keep: p.cte == "quoted-printable"}
-	return nil
-}
-
-func (w *mimeWalker) beginLeaf(p *part, head []byte, top bool) error {
-	n := w.leaf
-	w.leaf++
+// Content takes a piece of the content of a part.
+func (w *rewriter) Content(p *rfc2045.Part, frag []byte, eol bool) error {
 	if w.looking {
-		if n >= maxLeaves {
-			return errConversion
-		}
-		w.cv.leaves = append(w.cv.leaves, leafNeed{})
-		return nil
-	}
-	if n < len(w.cv.leaves) && w.cv.leaves[n].eight > 0 {
-		p.encode = true
-		if top {
-			head = w.cv.withMIME(head)
-		}
-		cte := "quoted-printable"
-		if p.cte != cte && w.cv.leaves[n].base64() {
-			p.base64, cte = true, "base64"
-		}
-		w.out = p.appendHead(w.out, head, cte)
-		return nil
-	}
-	w.out = p.appendHead(w.out, head, "7bit")
-	return nil
-}
-
-// content takes a fragment of the content of a part.
-func (w *mimeWalker) content(frag []byte, eol bool) error {
-	if w.looking {
-		if w.part.kind == filler {
-			return nil
-		}
-		need := &w.cv.leaves[w.leaf-1]
-		if need.total += int64(len(frag)); !hasEightBit(frag) {
-			return nil
-		}
-		if w.part.kind == fixed || w.part.signed {
-			return errConversion
-		}
-		for _, c := range frag {
-			need.eight += int64(c >> 7)
-		}
-		return nil
+		return w.look(p, frag)
 	}
 	switch {
-	case w.part.encode && w.part.base64:
-		w.out = w.b64.append(w.out, frag, eol)
-		return nil
-	case w.part.encode:
+	case w.base64:
+		w.out = w.b64.Append(w.out, frag, eol)
+		return w.flush(pieceSize)
+	case w.encode:
 		w.out = w.qp.append(w.out, frag, eol)
-		return nil
-	case w.part.kind == filler:
+		return w.flush(pieceSize)
+	case p.Kind == rfc2045.Filler:
 		w.out = appendASCII(w.out, frag)
 	default:
 		w.out = append(w.out, frag...)
 	}
 	if eol {
 		w.out = append(w.out, '\n')
+	}
+	return w.flush(pieceSize)
+}
+
+// look counts what a piece holds of 8-bit octets.
+func (w *rewriter) look(p *rfc2045.Part, frag []byte) error {
+	if p.Kind == rfc2045.Filler {
+		return nil
+	}
+	need := &w.cv.leaves[w.leaf-1]
+	if need.total += int64(len(frag)); !hasEightBit(frag) {
+		return nil
+	}
+	if p.Kind == rfc2045.Fixed || p.Signed {
+		return errConversion
+	}
+	for _, c := range frag {
+		need.eight += int64(c >> 7)
 	}
 	return nil
 }
@@ -335,3 +247,27 @@ func appendASCII(dst, s []byte) []byte {
 	}
 	return dst
 }
+
+// withMIME adds what makes 8-bit text without MIME a MIME message, RFC 1428 §3.
+func (cv *converter) withMIME(head []byte) []byte {
+	h, off, err := rfc5322.ParseHeader(head)
+	if err != nil || h.Has("Content-Type") && h.Has("MIME-Version") {
+		return head
+	}
+	end := head[len(head)-rfc2045.Tail(head, off):]
+	charset := "unknown-8bit"
+	if cv.utf8 {
+		charset = "utf-8"
+	}
+	out := append([]byte(nil), h.Bytes()...)
+	if !h.Has("MIME-Version") {
+		out = append(out, "MIME-Version: 1.0\n"...)
+	}
+	if !h.Has("Content-Type") {
+		out = append(out, "Content-Type: text/plain; charset="+charset+"\n"...)
+	}
+	return append(out, end...)
+}
+
+// isUTF8 tells whether the body is known to be UTF-8; a large one is not looked at.
+func (m *message) isUTF8() bool { return m.small != nil && utf8.Valid(*m.small) }

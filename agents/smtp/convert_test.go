@@ -36,6 +36,12 @@ var convertRows = []struct {
 		"8-bit in quoted-printable", "Content-Type: text/plain\nContent-Transfer-Encoding: quoted-printable\n\n", "a=3D\xe4=\n\n",
 		"Content-Type: text/plain\nContent-Transfer-Encoding: quoted-printable\nMIME-Version: 1.0\n\n", "a=3D=E4=\n\n",
 	},
+	{ // the label of a signed part is signed, too
+		"signed beside", "Content-Type: multipart/mixed; boundary=a\n\n",
+		"--a\nContent-Type: multipart/signed; boundary=b\n\n--b\nContent-Transfer-Encoding: 8bit\n\nascii\n--b\n\nsig\n--b--\n--a\n\nä\n--a--\n",
+		"Content-Type: multipart/mixed; boundary=a\n\n",
+		"--a\nContent-Type: multipart/signed; boundary=b\n\n--b\nContent-Transfer-Encoding: 8bit\n\nascii\n--b\n\nsig\n--b--\n--a\nContent-Transfer-Encoding: quoted-printable\n\n=C3=A4\n--a--\n",
+	},
 	{"signed", "Content-Type: multipart/signed; boundary=b\n\n", "--b\n\nä\n--b\n\nsig\n--b--\n", "", ""},
 	{"base64", "Content-Transfer-Encoding: base64\n\n", "ä\n", "", ""},
 	{"partial", "Content-Type: message/partial\n\n", "ä\n", "", ""},

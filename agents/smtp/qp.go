@@ -1,7 +1,5 @@
 package smtp
 
-import "bytes"
-
 // A qpEncoder writes quoted-printable, RFC 2045 §6.7. It takes lines whole or in
 // fragments, so that a line without an end needs no memory.
 type qpEncoder struct {
@@ -13,9 +11,6 @@ const qpHex = "0123456789ABCDEF"
 
 // append appends a fragment of a line; eol says that the line ends with it.
 func (q *qpEncoder) append(dst, frag []byte, eol bool) []byte {
-	if eol {
-		frag = bytes.TrimSuffix(frag, []byte("\r"))
-	}
 	for i, c := range frag {
 		width := 1
 		encode := c != '\t' && c < ' ' || c > '~' || !q.keep && c == '='

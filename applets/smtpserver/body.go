@@ -11,9 +11,11 @@ import (
 // nothing more is written; the end of the message is found all the same.
 type body struct {
 	w     io.Writer
-	limit int64 // octets as on the wire, without stuffed dots; 0: none
+	lines *converter // instead of w, for octets that are no lines
+	wire  io.Writer  // gets those octets, too, unless it is nil
+	limit int64      // octets as on the wire, without stuffed dots; 0: none
 	size  int64
-	fault error // errBareLF, errBareCR, errNUL, errTooBig or an error of w
+	fault error // errBareLF, errBareCR, errNUL, errTooBig or an error of w or lines
 
 	heldCR  bool // a chunk ended in the CR of a CR LF
 	partial bool // the last line has no end yet
@@ -160,6 +162,15 @@ func (in *input) chunk(b *body, n int64) error {
 
 // octets passes on a piece of a chunk, which can begin and end anywhere.
 func (b *body) octets(p []byte) {
+	if b.lines != nil {
+		if b.fault == nil && b.wire != nil {
+			_, b.fault = b.wire.Write(p)
+		}
+		if b.fault == nil {
+			_, b.fault = b.lines.Write(p)
+		}
+		return
+	}
 	if b.heldCR && len(p) > 0 {
 		b.heldCR = false
 		if p[0] != '\n' {
@@ -190,6 +201,12 @@ func (b *body) octets(p []byte) {
 // finish ends a message made of chunks. A last line without an end gets one:
 // the file is made of lines, and so is every protocol it goes on by.
 func (b *body) finish() {
+	if b.lines != nil {
+		if b.fault == nil {
+			b.fault = b.lines.Close()
+		}
+		return
+	}
 	if b.heldCR {
 		b.blame(errBareCR)
 	}

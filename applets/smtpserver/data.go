@@ -12,6 +12,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"zmailer/spool"
+	"zmailer/spool/rfc2045"
 	"zmailer/spool/rfc5322"
 )
 
@@ -19,6 +20,9 @@ var (
 	errNoRcpt     = refuse(503, 5, 5, 1, "Error: need RCPT command")
 	errNoGoodRcpt = refuse(554, 5, 5, 1, "Error: no valid recipients")
 	errBinary     = refuse(554, 5, 6, 0, "Message contains a bare CR, a bare LF or a NUL; lines end with CR LF")
+	errMIME       = refuse(554, 5, 6, 0, "Message is not well-formed MIME, or too complicated")
+	errConvert    = refuse(554, 5, 6, 2, "Binary content that is signed, or may not be encoded, cannot be sent on")
+	errNeedBDAT   = refuse(503, 5, 5, 1, "Error: BODY=BINARYMIME needs BDAT")
 	errSize       = refuse(552, 5, 3, 4, "Message size exceeds the limit")
 	errStorage    = refuse(452, 4, 3, 1, "Insufficient system storage, try again later")
 	errQueue      = refuse(451, 4, 3, 0, "Error: queue file could not be written, try again later")
@@ -53,19 +57,35 @@ func (s *session) beginData() *smtp.SMTPError {
 		s.logRefused("data", "", e)
 		return e
 	}
-	s.mail.begun = time.Now()
+	m := &s.mail
+	m.begun = time.Now()
+	m.body = body{limit: s.limits.size}
 	if s.inspects() {
-		s.mail.held = newHeld(s.srv.spool)
-		s.mail.body = body{w: s.mail.held, limit: s.limits.size}
-		return nil
+		m.held = newHeld(s.srv.spool)
+		m.body.w = m.held
+	} else {
+		sub, err := s.srv.spool.SubmitAs(m.id, s.envelope())
+		if err != nil {
+			return s.storageError("begin", err)
+		}
+		m.sub = sub
+		m.body.w = sub
 	}
-	sub, err := s.srv.spool.SubmitAs(s.mail.id, s.envelope())
-	if err != nil {
-		return s.storageError("begin", err)
+	if m.opts.Body == smtp.BodyBinaryMIME {
+		s.beginBinary()
 	}
-	s.mail.sub = sub
-	s.mail.body = body{w: sub, limit: s.limits.size}
 	return nil
+}
+
+// beginBinary has the message made into lines, and kept as it comes if signatures
+// are to be verified.
+func (s *session) beginBinary() {
+	m := &s.mail
+	m.body.lines = newConverter(m.body.w)
+	if m.held != nil && s.stranger() && (s.cfg.checks.dkim || s.cfg.checks.arc) {
+		m.wire = newHeld(s.srv.spool)
+		m.body.wire = m.wire
+	}
 }
 
 // storageError logs what keeps a message out of the spool, and says it to the
@@ -93,7 +113,7 @@ func (s *session) envelope() *spool.Envelope {
 		Ret:        string(m.opts.Return),
 		RcvdFrom:   s.receivedFrom(),
 		With:       s.protocol(),
-		BodyType:   string(m.opts.Body),
+		BodyType:   string(m.bodyType()),
 		SMTPUTF8:   m.opts.UTF8,
 		AuthUser:   s.authUser,
 		Client:     s.clientText,
@@ -112,6 +132,14 @@ func (s *session) envelope() *spool.Envelope {
 	return env
 }
 
+// bodyType is what the spool gets of what the client declared.
+func (m *transaction) bodyType() smtp.BodyType {
+	if m.opts.Body == smtp.BodyBinaryMIME {
+		return smtp.Body8BitMIME // see converter
+	}
+	return m.opts.Body
+}
+
 func (s *session) loginName() string {
 	if s.local == nil {
 		return ""
@@ -128,6 +156,10 @@ func (s *session) dataCommand() error {
 	}
 	if e := s.ready(); e != nil {
 		s.sayWrong(e)
+		return nil
+	}
+	if s.mail.opts.Body == smtp.BodyBinaryMIME {
+		s.sayWrong(errNeedBDAT)
 		return nil
 	}
 	if e := s.beginData(); e != nil {
@@ -221,6 +253,10 @@ func (s *session) fault(err error) *smtp.SMTPError {
 		e = errBinary
 	case errors.Is(err, errTooBig):
 		e = errSize
+	case errors.Is(err, errSealed):
+		e = errConvert
+	case errors.Is(err, errHeader), errors.Is(err, rfc2045.ErrStructure):
+		e = errMIME
 	default:
 		return s.storageError("write", err)
 	}

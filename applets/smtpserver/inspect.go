@@ -75,8 +75,13 @@ var (
 // inspect finds out what is to be known about the message, and asks the policy.
 func (s *session) inspect() *smtp.SMTPError {
 	m := &s.mail
-	if err := m.held.finish(); err != nil {
-		return s.storageError("hold", err)
+	for _, h := range []*held{m.held, m.wire} {
+		if h == nil {
+			continue
+		}
+		if err := h.finish(); err != nil {
+			return s.storageError("hold", err)
+		}
 	}
 	header, err := m.held.header()
 	if err != nil {
@@ -120,10 +125,10 @@ func (s *session) authenticate() {
 	m, c := &s.mail, s.cfg.checks
 	var tasks sync.WaitGroup
 	if c.dkim {
-		tasks.Go(func() { m.auth.DKIM = mailauth.DKIM(ctx, s.srv.dns(), m.held.reader()) })
+		tasks.Go(func() { m.auth.DKIM = mailauth.DKIM(ctx, s.srv.dns(), m.onWire()) })
 	}
 	if c.arc {
-		tasks.Go(func() { m.auth.ARC = mailauth.ARC(ctx, s.srv.dns(), s.client, m.held.reader()) })
+		tasks.Go(func() { m.auth.ARC = mailauth.ARC(ctx, s.srv.dns(), s.client, m.onWire()) })
 	}
 	if c.spf {
 		s.checkSPF(ctx)
@@ -138,6 +143,14 @@ func (s *session) authenticate() {
 			r.Reason = "passed before, says " + m.vouched
 		}
 	}
+}
+
+// onWire reads the message as it came. Signatures are about that.
+func (m *transaction) onWire() io.Reader {
+	if m.wire != nil {
+		return m.wire.reader()
+	}
+	return mailauth.CRLF(m.held.reader())
 }
 
 // trusts tells whether the word of a sealer counts.

@@ -26,6 +26,7 @@ type transaction struct {
 	reading *body     // the message that is being read
 	sub     *spool.Submission
 	held    *held // instead of sub, while the message is looked at
+	wire    *held // a binary message as it came, for those who verify signatures
 	header  rfc5322.Header
 	auth    mailauth.Results
 	vouched string   // the trusted sealer who says that the message passed DMARC
@@ -55,9 +56,11 @@ func (m *transaction) drop() {
 		m.sub.Abort()
 		m.sub = nil
 	}
-	if m.held != nil {
-		m.held.close()
-		m.held = nil
+	for _, h := range []**held{&m.held, &m.wire} {
+		if *h != nil {
+			(*h).close()
+			*h = nil
+		}
 	}
 }
 

@@ -102,7 +102,7 @@ func TestOpenDKIM(t *testing.T) {
 	if len(list) != 2 {
 		t.Fatal(reply)
 	}
-	results := mailauth.DKIM(t.Context(), dns, strings.NewReader(list[0].text))
+	results := mailauth.DKIM(t.Context(), dns, mailauth.CRLF(strings.NewReader(list[0].text)))
 	if len(results) != 1 || results[0].Value != "pass" || results[0].Domain != "example.org" {
 		t.Errorf("%+v\n%s", results, list[0].text)
 	}

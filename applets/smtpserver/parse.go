@@ -138,7 +138,7 @@ func parseMail(s string, with offer) (o mailOptions, err *smtp.SMTPError) {
 			o.Size = n
 		case key == "BODY":
 			o.Body = smtp.BodyType(strings.ToUpper(value))
-			if o.Body != smtp.Body7Bit && o.Body != smtp.Body8BitMIME {
+			if o.Body != smtp.Body7Bit && o.Body != smtp.Body8BitMIME && o.Body != smtp.BodyBinaryMIME {
 				return badParam(key)
 			}
 		case key == "SMTPUTF8":

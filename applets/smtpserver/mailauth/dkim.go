@@ -25,10 +25,10 @@ type DKIMResult struct {
 // stop.
 const maxSignatures = 10
 
-// DKIM verifies the signatures of a message whose lines end with LF. A message
+// DKIM verifies the signatures of a message as it came over the wire. A message
 // without any has the one result "none".
 func DKIM(ctx context.Context, d DNS, msg io.Reader) []DKIMResult {
-	verified, err := dkim.VerifyWithOptions(&crlf{r: msg}, &dkim.VerifyOptions{
+	verified, err := dkim.VerifyWithOptions(msg, &dkim.VerifyOptions{
 		MaxVerifications: maxSignatures,
 		LookupTXT: func(name string) ([]string, error) {
 			texts, err := d.TXT(ctx, name)

@@ -171,7 +171,7 @@ func TestDKIM(t *testing.T) {
 	} {
 		for _, r := range []io.Reader{strings.NewReader(tt.msg), iotest.OneByteReader(strings.NewReader(tt.msg))} {
 			var got []string
-			for _, res := range DKIM(context.Background(), d, r) {
+			for _, res := range DKIM(context.Background(), d, CRLF(r)) {
 				got = append(got, string(res.Value))
 			}
 			if strings.Join(got, " ") != strings.Join(tt.want, " ") {
