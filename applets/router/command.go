@@ -126,7 +126,7 @@ func serve(ctx context.Context, conf *shellcfg.Conf, workers int) error {
 	log.Info("started", "pid", os.Getpid(), "config", h.Conf().File)
 	go h.Watch(ctx)
 	go r.hangups(ctx, logFile)
-	go manager.Watch(ctx, r.queue.alive)
+	go manager.Watch(ctx, r.queue.status)
 	counting, stop := context.WithCancel(context.WithoutCancel(ctx))
 	kept := make(chan struct{})
 	go func() {

@@ -3,6 +3,7 @@ package router
 import (
 	"container/heap"
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -71,10 +72,11 @@ func (q *queue) take() (j job, ok bool) {
 	return j, true
 }
 
-// alive returns unless the queue hangs.
-func (q *queue) alive(context.Context) {
+// status says how the queue is, unless it hangs.
+func (q *queue) status(context.Context) string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	return fmt.Sprintf("%d messages to be routed, %d of them deferred", len(q.known), len(q.later))
 }
 
 // done ends the work on a message.

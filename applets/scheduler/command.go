@@ -120,7 +120,7 @@ func serve(ctx context.Context, conf *shellcfg.Conf) error {
 	wg.Go(func() { q.scanner(ctx) })
 	wg.Go(func() { q.serveSocket(ctx, sock) })
 	wg.Go(func() { q.hangups(ctx, conf, logFile, x) })
-	wg.Go(func() { manager.Watch(ctx, func(ctx context.Context) { q.ask(ctx, func() {}) }) })
+	wg.Go(func() { manager.Watch(ctx, q.status) })
 	q.run(ctx)
 	wg.Wait()
 	log.Info("stopped", "pid", os.Getpid())

@@ -1,6 +1,8 @@
 package scheduler
 
 import (
+	"context"
+	"fmt"
 	"time"
 
 	"zmailer/applets/scheduler/queuesock"
@@ -29,6 +31,14 @@ type stats struct {
 	minute history // a slot a second
 	hour   history // a slot a minute
 	day    history // a slot an hour
+}
+
+// status says how the queue is, unless it hangs.
+func (q *Queue) status(ctx context.Context) (text string) {
+	q.ask(ctx, func() {
+		text = fmt.Sprintf("%d messages for %d recipients in the queue", q.stats.messages, q.stats.rcpts)
+	})
+	return text
 }
 
 // A tally counts what happened in some time.

@@ -116,7 +116,7 @@ func (d *daemon) run(ctx context.Context) error {
 		d.accept(l)
 	}
 	d.log.Info("started", "pid", os.Getpid(), "host", d.addresses())
-	go manager.Watch(ctx, func(context.Context) {})
+	go manager.Watch(ctx, d.srv.status)
 	d.serve(ctx, hup)
 	d.log.Info("stopped", "accepted", d.srv.accepted.Load())
 	return nil

@@ -334,6 +334,11 @@ func (srv *server) eachSession(f func(*session)) {
 	}
 }
 
+// status says how the server is, for the service manager.
+func (srv *server) status(context.Context) string {
+	return fmt.Sprintf("%d sessions; %d messages accepted", srv.active.Load(), srv.accepted.Load())
+}
+
 // room tells whether the spool has n octets left.
 func (srv *server) room(n int64) bool { return srv.disk.left(srv.spool.Root) >= n }
 
