@@ -123,6 +123,7 @@ func (s *session) envelope() *spool.Envelope {
 		Hold:       cmp.Or(m.hold, s.hold),
 		Tag:        s.joinTags(),
 		NotBefore:  m.opts.later,
+		DeliverBy:  m.opts.by,
 		Priority:   m.opts.priority,
 		RequireTLS: m.opts.RequireTLS,
 	}
@@ -151,7 +152,6 @@ func (s *session) loginName() string {
 func (s *session) dataCommand() error {
 	if s.mail.chunks {
 		s.sayWrong(errInChunks)
-		DeliverBy:  m.opts.by,
 		return nil
 	}
 	if e := s.ready(); e != nil {
