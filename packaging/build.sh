@@ -64,7 +64,7 @@ out=$(cd "$out" && pwd)
 # Whatever the clock, the umask, the locale, the directory and the settings of git and
 # Go are. Another Go makes other bytes; the SBOM says which one it was.
 umask 022
-export LC_ALL=C TZ=UTC GOFLAGS=-trimpath GOAMD64=v1 GOARM64=v8.0
+export LC_ALL=C TZ=UTC GOFLAGS=-trimpath CGO_ENABLED=0 GOAMD64=v1 GOARM64=v8.0
 commit=$(git rev-parse --verify "$commit^{commit}") || die "no such commit"
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct "$commit")
 MAINTAINER=$(git log -1 --format='%an <%ae>' "$commit")
@@ -146,7 +146,7 @@ documents
 completions
 for ARCH in $arches; do
 	export ARCH
-	(cd "$work" && CGO_ENABLED=0 GOOS=linux GOARCH=$ARCH go build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X zmailer/applets.version=$VERSION" -o build/zmailer .)
+	(cd "$work" && GOOS=linux GOARCH=$ARCH go build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X zmailer/applets.version=$VERSION" -o build/zmailer .)
 	"$work/tool/sbom" --version "$VERSION" --commit "$commit" --created "$date" "$work/build/zmailer" >"$out/zmailer-$VERSION-$ARCH.spdx.json"
 	find "$work/build" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 	for format in $formats; do
