@@ -13,6 +13,7 @@ type DeliverBy struct {
 	At     time.Time // in whole seconds
 	Return bool      // mode R: what is not delivered by then goes back; else (N) the sender hears of it
 	Trace  bool      // T: he hears of each host that the message is passed on to
+	Told   bool      // N: the time was over when the message came, and the host before has told him
 }
 
 // MaxBy is the largest number of seconds of RFC 2852: nine digits.
@@ -39,12 +40,17 @@ func (d DeliverBy) Left(now time.Time) int64 {
 	return min(max(d.At.Unix()-now.Unix(), -MaxBy), MaxBy)
 }
 
-// String is the form of files: seconds since 1970, a blank, and the mode.
+// String is the form of files: seconds since 1970, a blank, and the mode, with an O
+// behind it if the sender is told.
 func (d DeliverBy) String() string {
 	if d.IsZero() {
 		return ""
 	}
-	return strconv.FormatInt(d.At.Unix(), 10) + " " + d.Mode()
+	s := strconv.FormatInt(d.At.Unix(), 10) + " " + d.Mode()
+	if d.Told {
+		s += "O"
+	}
+	return s
 }
 
 // ParseDeliverBy reads what String writes.
@@ -55,6 +61,7 @@ func ParseDeliverBy(s string) (d DeliverBy, err error) {
 		return d, fmt.Errorf("deliverby %.40q is no time", s)
 	}
 	d.At = time.Unix(n, 0)
+	mode, d.Told = strings.CutSuffix(mode, "O")
 	return d, d.SetMode(mode)
 }
 

@@ -32,7 +32,7 @@ func newSpool(t testing.TB) *Spool {
 var sampleEnvelope = Envelope{
 	External: true, HasFrom: true, From: "ada@example.net", EnvID: "x", Ret: "FULL", RcvdFrom: "h (h [192.0.2.1])",
 	With: "ESMTPS", BodyType: "8BITMIME", SMTPUTF8: true, Client: "192.0.2.1", TLS: "TLSv1.3",
-	Hold: "a filter asked for it", Tag: "a b", NotBefore: time.Unix(1795590000, 0), DeliverBy: DeliverBy{At: time.Unix(1795600000, 0), Trace: true},
+	Hold: "a filter asked for it", Tag: "a b", NotBefore: time.Unix(1795590000, 0), DeliverBy: DeliverBy{At: time.Unix(1795600000, 0), Trace: true, Told: true},
 	To: []Recipient{{Addr: "bob@example.org", Notify: "SUCCESS,FAILURE", ORcpt: "rfc822;bob@example.org"}, {Addr: `"a b"@example.org`}},
 }
 

@@ -125,6 +125,13 @@ const maxUnrouted = 10_000
 func (v *viewer) unrouted(each func(*queuesock.Entry) error) error {
 	if v.sel.Channel != "" || v.sel.Host != "" {
 		return nil
+	if wait := r.DeliverBy - v.now.Unix(); v.verbose && r.DeliverBy > 0 {
+		if wait > 0 {
+			parts = append(parts, queuesock.ByText(r.ByMode)+" within "+span(time.Duration(wait)*time.Second))
+		} else {
+			parts = append(parts, "time for delivery is over since "+span(time.Duration(-wait)*time.Second))
+		}
+	}
 	}
 	n := 0
 	for _, dir := range []string{spool.RouterDir, spool.DeferredDir, spool.FreezerDir} {

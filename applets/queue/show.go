@@ -181,7 +181,9 @@ func findAt(path, dir string, id spool.ID, why string) (*Shown, error) {
 	}
 	e := &queuesock.Entry{QueueName: dir, QueueID: string(id), ArrivalTime: id.Time().Unix(), MessageSize: msg.Size, Sender: msg.Env.From}
 	for i, to := range msg.Env.To {
-		e.Recipients = append(e.Recipients, queuesock.Recipient{N: i, Address: to.Addr, State: "not routed"})
+		r := queuesock.Recipient{N: i, Address: to.Addr, State: "not routed"}
+		r.SetBy(msg.Env.DeliverBy)
+		e.Recipients = append(e.Recipients, r)
 	}
 	m.Entry = e
 	head := make([]byte, min(msg.Size-msg.Header, maxHeader))
@@ -213,7 +215,7 @@ var eventNames = map[string]string{
 }
 
 var reportNames = map[string]string{
-	string(rune(spool.ReportFailure)): "failure", string(rune(spool.ReportDelay)): "delay", string(rune(spool.ReportSuccess)): "success",
+	string(rune(spool.ReportFailure)): "failure", string(rune(spool.ReportDelay)): "delay", string(rune(spool.ReportLate)): "late", string(rune(spool.ReportSuccess)): "success",
 }
 
 // history reads the events of a control file: the lines that begin with an event's
@@ -286,6 +288,9 @@ func details(r *queuesock.Recipient) string {
 	}
 	if r.NextTry > 0 {
 		s += ", next try " + queuesock.Time(r.NextTry).Format(timeFormat)
+	}
+	if r.DeliverBy > 0 {
+		s += ", " + queuesock.ByText(r.ByMode) + " by " + queuesock.Time(r.DeliverBy).Format(timeFormat)
 	}
 	if r.DelayReason != "" {
 		s += ": " + clean(r.DelayReason)

@@ -18,6 +18,7 @@ type Clause struct {
 	Expiry       time.Duration
 	Expiry2      time.Duration // added to Expiry for recipients that this scheduler has not tried yet
 	DelayWarning time.Duration // 0: none
+	ByWindow     time.Duration // so long before a sender's deadline there is a last attempt
 
 	MaxTA      int // agents of all channels together
 	MaxChannel int // agents of this channel
@@ -47,7 +48,7 @@ func baseClause() Clause {
 	return Clause{
 		Pattern: "*/*", channel: "*", host: "*",
 		Interval: time.Minute, Retries: []int{1, 2, 4, 8, 15, 30, 60, 120, 180, 240}, Skew: 10,
-		Expiry: 5 * 24 * time.Hour, Expiry2: 24 * time.Hour, DelayWarning: 4 * time.Hour,
+		Expiry: 5 * 24 * time.Hour, Expiry2: 24 * time.Hour, DelayWarning: 4 * time.Hour, ByWindow: time.Minute,
 		MaxTA: 100, MaxChannel: 100, MaxRing: 4, MaxThr: 20, Initial: 5, Overfeed: -1,
 		IdleMax: 4 * time.Minute, Deadline: 40 * time.Minute,
 	}

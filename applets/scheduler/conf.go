@@ -188,6 +188,7 @@ var attributes = map[string]attribute{
 	"expiry":             {set: timeAttr(func(c *Clause) *time.Duration { return &c.Expiry }, time.Second)},
 	"expiry2":            {set: timeAttr(func(c *Clause) *time.Duration { return &c.Expiry2 }, 0)},
 	"delay-warning":      {set: timeAttr(func(c *Clause) *time.Duration { return &c.DelayWarning }, 0)},
+	"deliver-by-window":  {set: timeAttr(func(c *Clause) *time.Duration { return &c.ByWindow }, 0)},
 	"idlemax":            {set: timeAttr(func(c *Clause) *time.Duration { return &c.IdleMax }, 0)},
 	"deadline":           {set: timeAttr(func(c *Clause) *time.Duration { return &c.Deadline }, time.Second)},
 	"retries":            {set: func(c *Clause, v string) (err error) { c.Retries, err = retries(v); return err }},
@@ -227,7 +228,6 @@ var dropped = map[string]string{
 	"bychannel":         "agents are never shared between channels",
 	"gangschedule":      "threads of a clause share its agents already",
 	"maxhost":           "use maxthr, or byhost with maxring",
-	"deliver-by-window": "DELIVERBY (RFC 2852) is not offered to clients, so that no message carries a time",
 }
 
 func timeAttr(field func(*Clause) *time.Duration, least time.Duration) func(*Clause, string) error {

@@ -43,7 +43,10 @@ func (v *vertex) due(now sec) sec {
 	if at <= now {
 		at = v.expires()
 	}
-	return min(at, v.warns())
+	if v.returns {
+		at = min(at, v.by)
+	}
+	return min(at, v.warns(), v.tellsLate())
 }
 
 // expires is when the vertex goes back to the sender. What this scheduler has not
@@ -54,12 +57,15 @@ func (v *vertex) expires() sec {
 	if !v.tried && v.th.failedAt.IsZero() {
 		at = at.add(v.th.clause.Expiry2)
 	}
+	if v.returns {
+		return min(at, v.by)
+	}
 	return at
 }
 
 // warns is when the sender is told of the delay.
 func (v *vertex) warns() sec {
-	if v.msg.is(msgWarned) || v.th.clause.DelayWarning == 0 {
+	if v.msg.is(msgWarned) || v.th.clause.DelayWarning == 0 || v.by != 0 && !v.returns && v.msg.is(msgLate) {
 		return never
 	}
 	return v.msg.since.add(v.th.clause.DelayWarning)
@@ -77,21 +83,24 @@ func (q *Queue) dueMessages() {
 
 func (q *Queue) attend(m *message) {
 	now := q.sec()
-	warn := false
+	warn, late := false, false
 	for v := m.vertices; v != nil; v = v.sibling {
 		if v.isHeld() {
 			continue
 		}
 		if v.expires() <= now {
 			q.expire(v)
-		} else if v.warns() <= now {
-			warn = true
+			continue
 		}
+		late = late || v.tellsLate() <= now
+		warn = warn || v.warns() <= now
 	}
 	switch {
 	case m.is(msgWorking):
 	case m.is(msgOwes) && m.reportAt <= now:
 		q.sendReports(m)
+	case late:
+		q.sendLate(m)
 	case warn:
 		q.sendWarning(m)
 	}
@@ -100,12 +109,12 @@ func (q *Queue) attend(m *message) {
 // expire ends a vertex that is not being worked on. One that is ends when its
 // results come (deferral).
 func (q *Queue) expire(v *vertex) {
-	age, problem := q.sec().since(v.msg.arrival), v.th.reason
+	now, age, problem := q.sec(), q.sec().since(v.msg.arrival), v.th.reason
 	q.remove(v, v.rcpts(), decision{result: func(r *spool.Rcpt) dsn.Result {
 		if r.Last.Text != "" {
 			problem = r.Last.Text
 		}
-		return expired(age, problem)
+		return v.gaveUp(now, age, problem)
 	}})
 }
 

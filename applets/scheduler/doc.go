@@ -41,7 +41,5 @@
 // priority (nice remains), wakeuprestartonly (new mail never wakes a destination in
 // back-off), reporttimes (delay-warning, and report-interval of the command queue),
 // deliveryform and expiryform (files in forms/, by language), bychannel,
-// gangschedule and maxhost. There is no window of RFC 2852 (DELIVERBY): our SMTP
-// server does not offer the extension, so that no envelope ever carries a time, and
-// next hops that would have to know it too are rare.
+// gangschedule and maxhost.
 package scheduler

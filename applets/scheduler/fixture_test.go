@@ -195,6 +195,7 @@ type letter struct {
 
 	before map[int]time.Time // recipients that are not tried before
 	kept   map[int]bool
+	by     spool.DeliverBy
 }
 
 // queue puts a message into the spool, as the router does.
@@ -212,7 +213,7 @@ func (w *world) queue(l letter) spool.ID {
 	if l.arrival.IsZero() {
 		l.arrival = time.Now()
 	}
-	g := spool.Group{Sender: spool.Hop{Channel: "smtp", User: l.from}, Header: []byte("Subject: test\n\n")}
+	g := spool.Group{Sender: spool.Hop{Channel: "smtp", User: l.from}, By: l.by, Header: []byte("Subject: test\n\n")}
 	for i, to := range l.to {
 		to, notify, _ := strings.Cut(to, "?")
 		notify, orcpt, _ := strings.Cut(notify, "?")

@@ -204,7 +204,7 @@ func (q *Queue) see(m *message, sel *queuesock.Selection) (seen, bool) {
 		if th.until > next && (v.state == ready || v.state == waiting) {
 			next = th.until
 		}
-		s.state = append(s.state, seenRcpts{th.channel(), th.host(), v.state, next, v.warns(), v.expires(), int(v.attempts), v.rcpts()})
+		s.state = append(s.state, seenRcpts{th.channel(), th.host(), v.state, next, min(v.warns(), v.tellsLate()), v.expires(), int(v.attempts), v.rcpts()})
 	}
 	return s, len(s.state) > 0
 }
@@ -252,7 +252,7 @@ func (c *client) entry(s *seen, sel *queuesock.Selection) (*queuesock.Entry, err
 			if r == nil || r.State != spool.Pending {
 				continue
 			}
-			rc := describeRcpt(r, st)
+			rc := describeRcpt(ctl.GroupOf(n).By, r, st)
 			if sel.Recip(&rc) {
 				e.Recipients = append(e.Recipients, rc)
 			}
@@ -278,14 +278,14 @@ func busier(name string, st *seenRcpts, attempts int) string {
 	return name
 }
 
-func describeRcpt(r *spool.Rcpt, st *seenRcpts) queuesock.Recipient {
-	rc := queuesock.FromRcpt(r)
+func describeRcpt(by spool.DeliverBy, r *spool.Rcpt, st *seenRcpts) queuesock.Recipient {
+	rc := queuesock.FromRcpt(by, r)
 	rc.Attempts = max(r.Attempts, st.attempts)
 	rc.NextTry, rc.State = int64(st.next), vertexStateNames[st.state]
 	if st.state != held {
 		rc.Expires = int64(st.expires)
 		if st.warns != never {
-			rc.Warning = int64(st.warns)
+			rc.Warning = int64(st.warns) // or when the time for delivery is over
 		}
 	}
 	return rc

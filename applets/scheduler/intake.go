@@ -137,6 +137,9 @@ func (q *Queue) admit(key msgID, c *spool.Control, scanned bool) {
 	if warned == all {
 		m.flags |= msgWarned
 	}
+	if toldLate(c) {
+		m.flags |= msgLate
+	}
 	if !scanned {
 		m.fresh = &fresh{users: users}
 	}
@@ -174,8 +177,10 @@ func (q *Queue) admitRcpts(m *message, c *spool.Control) (users []string, all, w
 	parts := make(map[partKey]*part)
 	var order []*part
 	for i := range c.Groups {
-		for j := range c.Groups[i].Rcpts {
-			r := &c.Groups[i].Rcpts[j]
+		g := &c.Groups[i]
+		by := deadlineOf(g)
+		for j := range g.Rcpts {
+			r := &g.Rcpts[j]
 			users = append(users, r.User)
 			if r.State != spool.Pending {
 				continue
@@ -184,7 +189,7 @@ func (q *Queue) admitRcpts(m *message, c *spool.Control) (users []string, all, w
 			if strings.ContainsRune(r.Reported, rune(spool.ReportDelay)) {
 				warned++
 			}
-			key := partKey{threadKey{unique.Make(r.Channel), unique.Make(strings.ToLower(r.Host))}, secOf(r.NotBefore), r.Kept}
+			key := partKey{threadKey{unique.Make(r.Channel), unique.Make(strings.ToLower(r.Host))}, secOf(r.NotBefore), r.Kept, by, by != 0 && g.By.Return}
 			p := parts[key]
 			if p == nil || len(p.rcpts) == protocol.MaxJobRcpts {
 				p = &part{partKey: key, next: never}
@@ -205,6 +210,9 @@ type partKey struct {
 	key    threadKey
 	before sec  // not tried before, or 0
 	kept   bool // until the message is released
+
+	by      sec // the time that the sender has set, or 0
+	returns bool
 }
 
 // A part is a vertex in the making.
@@ -231,7 +239,7 @@ func (p *part) add(r *spool.Rcpt) {
 
 func (q *Queue) addVertex(m *message, p *part) {
 	th := q.thread(p.key)
-	v := &vertex{msg: m, th: th, heapIdx: -1, attempts: uint16(min(p.attempts, 1<<16-1)), kept: p.kept, state: gone}
+	v := &vertex{msg: m, th: th, heapIdx: -1, attempts: uint16(min(p.attempts, 1<<16-1)), kept: p.kept, by: p.by, returns: p.returns, state: gone}
 	v.setRcpts(p.rcpts)
 	v.sibling, m.vertices = m.vertices, v
 	m.live++
@@ -251,7 +259,7 @@ func owed(c *spool.Control) bool {
 	for i := range c.Groups {
 		g := &c.Groups[i]
 		for j := range g.Rcpts {
-			if kind := owedKind(&g.Rcpts[j]); kind != 0 {
+			if kind := owedKind(g.By, &g.Rcpts[j]); kind != 0 {
 				return true
 			}
 		}
@@ -274,7 +282,7 @@ func keeps(c *spool.Control) bool {
 func wantsSuccess(c *spool.Control) bool {
 	for i := range c.Groups {
 		for j := range c.Groups[i].Rcpts {
-			if dsn.WantsReport(c.Groups[i].Rcpts[j].Notify, dsn.SuccessReport) {
+			if notify := c.Groups[i].Rcpts[j].Notify; dsn.WantsReport(notify, dsn.SuccessReport) || followed(c.Groups[i].By, notify) {
 				return true
 			}
 		}

@@ -10,15 +10,17 @@ import (
 // sec is a time in seconds since 1970, in the size that a million messages allow.
 type sec uint32
 
+// secOf is t, or what is nearest to it: a user can ask for a time beyond this century.
 func secOf(t time.Time) sec {
-	if s := t.Unix(); s > 0 {
-		return sec(s)
-	}
-	return 0
+	return sec(min(max(t.Unix(), 0), int64(never)-1))
+}
+
+// add is s and d later, as far as there are times.
+func (s sec) add(d time.Duration) sec {
+	return sec(min(int64(s)+int64(d/time.Second), int64(never)-1))
 }
 
 func (s sec) time() time.Time             { return time.Unix(int64(s), 0) }
-func (s sec) add(d time.Duration) sec     { return s + sec(d/time.Second) }
 func (s sec) since(t sec) time.Duration   { return time.Duration(int64(s)-int64(t)) * time.Second }
 func (s sec) until(now sec) time.Duration { return s.since(now) }
 func earlier(a, b sec) sec                { return min(a, b) }
@@ -35,8 +37,8 @@ func (id msgID) spool() spool.ID { return spool.ID(id[:]) }
 // A message is the memory's index entry of one control file.
 type message struct {
 	id       msgID
-	flags    msgFlags
 	priority uint8 // 0 is the most urgent
+	flags    msgFlags
 	live     int32 // vertices
 	heapIdx  int32 // in the heap of deadlines, or -1
 	arrival  sec
@@ -49,7 +51,7 @@ type message struct {
 	fresh    *fresh
 }
 
-type msgFlags uint8
+type msgFlags uint16
 
 const (
 	msgHeld    msgFlags = 1 << iota
@@ -57,9 +59,10 @@ const (
 	msgWarned           // the delay warning was sent
 	msgWorking          // a report is being made, or the files are being removed
 	msgKilled           // to be deleted as soon as nothing of it is running
-	msgSuccess          // somebody wants to hear of success
+	msgSuccess          // somebody wants to hear of success, or of where it went
 	msgKept             // the policy keeps some recipient until the message is released
 	msgDamaged          // is being set aside: see damaged.go
+	msgLate             // the sender knows that the time he had set is over
 )
 
 // is says whether any of the flags is set.
@@ -82,12 +85,14 @@ type vertex struct {
 	heapIdx  int32
 	first    int32 // the recipient, when there is one
 	next     sec   // waiting: until when
+	by       sec   // the time that the sender has set for delivery, or 0
 	attempts uint16
 	state    vertexState
 	reserved bool // next is a time within the sender's rate limit
 	tried    bool // by this scheduler
 	kept     bool // by the policy, until the message is released
 	again    bool // running or settling: at once, if this attempt fails
+	returns  bool // by: it goes back then
 }
 
 type vertexState uint8

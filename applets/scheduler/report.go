@@ -40,17 +40,27 @@ func (q *Queue) sendReports(m *message) {
 
 // sendWarning tells the sender that recipients are delayed.
 func (q *Queue) sendWarning(m *message) {
-	until := m.since.time()
-	for v := m.vertices; v != nil; v = v.sibling {
-		if t := m.since.time().Add(v.th.clause.Expiry); t.After(until) {
-			until = t
-		}
-	}
-	q.work(m, "warning", func(r *reporter, c *spool.Control) ([]byte, error) { return r.delayed(q, c, until) }, func(err error) {
+	until := m.lastExpiry()
+	q.work(m, "warning", func(r *reporter, c *spool.Control) ([]byte, error) {
+		return r.delays(q, c, spool.ReportDelay, until)
+	}, func(err error) {
 		if err == nil {
 			m.flags |= msgWarned
 		}
 	})
+}
+
+// lastExpiry is when the last attempt can be made for any recipient.
+func (m *message) lastExpiry() time.Time {
+	last := m.since
+	for v := m.vertices; v != nil; v = v.sibling {
+		at := m.since.add(v.th.clause.Expiry)
+		if v.returns {
+			at = min(at, v.by)
+		}
+		last = max(last, at)
+	}
+	return last.time()
 }
 
 // work has reports made at the disk and appends the events that make returns; done
@@ -117,16 +127,16 @@ func (q *Queue) worked(m *message, err error) {
 }
 
 // owedKind is the report that is owed about a recipient, or 0.
-func owedKind(r *spool.Rcpt) spool.ReportKind {
-	kind, want := spool.ReportFailure, dsn.FailureReport
+func owedKind(by spool.DeliverBy, r *spool.Rcpt) spool.ReportKind {
+	kind, wanted := spool.ReportFailure, false
 	switch r.State {
 	case spool.Bounced:
+		wanted = dsn.WantsReport(r.Notify, dsn.FailureReport)
 	case spool.Done:
-		kind, want = spool.ReportSuccess, dsn.SuccessReport
-	default:
-		return 0
+		kind = spool.ReportSuccess
+		wanted = tracked(by, r) || dsn.WantsReport(r.Notify, dsn.SuccessReport) && !passedOn(r)
 	}
-	if strings.ContainsRune(r.Reported, rune(kind)) || !dsn.WantsReport(r.Notify, want) || r.State == spool.Done && passedOn(r) {
+	if !wanted || strings.ContainsRune(r.Reported, rune(kind)) {
 		return 0
 	}
 	return kind
@@ -143,7 +153,7 @@ func passedOn(r *spool.Rcpt) bool { return r.Last.Remote && r.Last.Status != rel
 // owed makes the reports about finished recipients and returns their events.
 func (r *reporter) owed(q *Queue, c *spool.Control) (events []byte, err error) {
 	for _, kind := range []spool.ReportKind{spool.ReportFailure, spool.ReportSuccess} {
-		for _, g := range groups(c, func(r *spool.Rcpt) bool { return owedKind(r) == kind }) {
+		for _, g := range groups(c, func(by spool.DeliverBy, r *spool.Rcpt) bool { return owedKind(by, r) == kind }) {
 			event, e := r.send(q, c, g, kind, time.Time{})
 			events = append(events, event...)
 			err = errors.Join(err, e)
@@ -152,38 +162,46 @@ func (r *reporter) owed(q *Queue, c *spool.Control) (events []byte, err error) {
 	return events, err
 }
 
-// delayed makes the delay warnings.
-func (r *reporter) delayed(q *Queue, c *spool.Control, until time.Time) (events []byte, err error) {
-	pending := func(r *spool.Rcpt) bool {
-		return r.State == spool.Pending && !strings.ContainsRune(r.Reported, rune(spool.ReportDelay)) &&
-			dsn.WantsReport(r.Notify, dsn.DelayReport)
+// delays makes the delay warnings, or the notices that the time is over which the
+// sender has set. Who has got the latter needs no warning any more.
+func (r *reporter) delays(q *Queue, c *spool.Control, kind spool.ReportKind, until time.Time) (events []byte, err error) {
+	pending := func(by spool.DeliverBy, r *spool.Rcpt) bool {
+		if kind == spool.ReportLate && (by.IsZero() || by.Return || by.Told) || strings.ContainsAny(r.Reported, string([]rune{rune(kind), rune(spool.ReportLate)})) {
+			return false
+		}
+		return r.State == spool.Pending && dsn.WantsReport(r.Notify, dsn.DelayReport)
 	}
 	for _, g := range groups(c, pending) {
 		if silent(c, g) {
 			continue
 		}
-		event, e := r.send(q, c, g, spool.ReportDelay, until)
+		event, e := r.send(q, c, g, kind, until)
 		events = append(events, event...)
 		err = errors.Join(err, e)
 	}
 	return events, err
 }
 
-// groups returns c's groups with the recipients chosen, those of one sender in
-// one group.
-func groups(c *spool.Control, choose func(*spool.Rcpt) bool) []*spool.Group {
+// groups returns c's groups with the recipients chosen, those of one sender, who has
+// set one time, in one group.
+func groups(c *spool.Control, choose func(spool.DeliverBy, *spool.Rcpt) bool) []*spool.Group {
+	type asker struct {
+		sender string
+		by     spool.DeliverBy
+	}
 	var out []*spool.Group
-	bySender := make(map[string]*spool.Group)
+	bySender := make(map[asker]*spool.Group)
 	for i := range c.Groups {
 		g := &c.Groups[i]
 		for j := range g.Rcpts {
-			if !choose(&g.Rcpts[j]) {
+			if !choose(g.By, &g.Rcpts[j]) {
 				continue
 			}
-			to := bySender[g.Sender.User]
+			key := asker{g.Sender.User, g.By}
+			to := bySender[key]
 			if to == nil {
-				to = &spool.Group{Sender: g.Sender, Header: g.Header}
-				bySender[g.Sender.User] = to
+				to = &spool.Group{Sender: g.Sender, By: g.By, Header: g.Header}
+				bySender[key] = to
 				out = append(out, to)
 			}
 			to.Rcpts = append(to.Rcpts, g.Rcpts[j])
@@ -197,7 +215,7 @@ func groups(c *spool.Control, choose func(*spool.Rcpt) bool) []*spool.Group {
 func silent(c *spool.Control, g *spool.Group) bool { return c.Attr.ErrorMsg || g.NullSender() }
 
 var reportKinds = map[spool.ReportKind]dsn.Kind{
-	spool.ReportFailure: dsn.FailureReport, spool.ReportDelay: dsn.DelayReport, spool.ReportSuccess: dsn.SuccessReport,
+	spool.ReportFailure: dsn.FailureReport, spool.ReportDelay: dsn.DelayReport, spool.ReportLate: dsn.DelayReport, spool.ReportSuccess: dsn.SuccessReport,
 }
 
 // send submits one report and returns its event for the control file.
@@ -209,8 +227,11 @@ func (r *reporter) send(q *Queue, c *spool.Control, g *spool.Group, kind spool.R
 	}
 	now := time.Now()
 	if silent(c, g) {
+		if kind != spool.ReportFailure {
+			return spool.AppendReport(nil, ns, now, kind, noReport), nil
+		}
 		q.log.Warn("double bounce", "spoolid", c.ID, "from", to, "nrcpt", len(ns), "to", queuesock.Address(g.Rcpts[0].Channel, g.Rcpts[0].User), "text", g.Rcpts[0].Last.Text, "user", r.doubleBounce)
-		if to = r.doubleBounce; to == "" || kind != spool.ReportFailure {
+		if to = r.doubleBounce; to == "" {
 			return spool.AppendReport(nil, ns, now, kind, noReport), nil
 		}
 	}
@@ -268,7 +289,7 @@ func isDoubleBounce(message io.ReaderAt, c *spool.Control) bool {
 func (r *reporter) build(c *spool.Control, g *spool.Group, kind spool.ReportKind, until time.Time) *dsn.Report {
 	rep := &dsn.Report{
 		Kind: reportKinds[kind], ReportingMTA: r.host, OriginalID: string(c.ID), Arrival: c.Arrival,
-		EnvID: c.Attr.EnvID, Ret: c.Attr.Ret, SMTPUTF8: c.Attr.SMTPUTF8, Header: g.Header,
+		DeliverBy: g.By.At, EnvID: c.Attr.EnvID, Ret: c.Attr.Ret, SMTPUTF8: c.Attr.SMTPUTF8, Header: g.Header,
 		Form: r.forms.Choose(reportKinds[kind], g.Header),
 	}
 	if c.Attr.RequireTLS {
@@ -277,8 +298,12 @@ func (r *reporter) build(c *spool.Control, g *spool.Group, kind spool.ReportKind
 	}
 	for i := range g.Rcpts {
 		rc := &g.Rcpts[i]
+		res := rc.Last
+		if kind == spool.ReportLate {
+			res = dsn.Temp("4.4.7", "%s", inTime(g.By.At, res.Text))
+		}
 		rep.Rcpts = append(rep.Rcpts, dsn.ReportRcpt{
-			Final: queuesock.Address(rc.Channel, rc.User), ORcpt: rc.ORcpt, Result: rc.Last, Last: rc.LastTime, Until: until,
+			Final: queuesock.Address(rc.Channel, rc.User), ORcpt: rc.ORcpt, Result: res, Last: rc.LastTime, Until: until,
 		})
 	}
 	return rep

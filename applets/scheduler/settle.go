@@ -93,9 +93,9 @@ func (q *Queue) deferral(v *vertex, res dsn.Result) (dsn.Result, sec) {
 	case v.msg.is(msgKilled):
 		return deleted(), 0
 	case !v.isHeld() && v.expires() <= q.sec():
-		return expired(th.clause.Expiry, res.Text), 0
+		return v.gaveUp(q.sec(), th.clause.Expiry, res.Text), 0
 	}
-	next := q.sec().add(th.clause.delay(int(v.attempts)))
+	next := v.lastTry(q.sec().add(th.clause.delay(int(v.attempts))), q.sec())
 	if res.Action == dsn.RetryAt {
 		next = max(next, th.until)
 	}
@@ -106,9 +106,11 @@ func deleted() dsn.Result {
 	return dsn.Result{Action: dsn.Expanded, Status: "2.0.0", Text: "deleted by the administrator"}
 }
 
+const noAttempt = "no attempt was possible"
+
 func expired(after time.Duration, problem string) dsn.Result {
 	if problem == "" {
-		problem = "no attempt was possible"
+		problem = noAttempt
 	}
 	return dsn.Perm("5.4.7", "could not be delivered within %s; last problem: %s", people(after), problem)
 }

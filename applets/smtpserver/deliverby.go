@@ -83,7 +83,7 @@ func (r byRule) parseBy(value string, now time.Time) (by spool.DeliverBy, err *s
 	case by.Return && n < int64(r.least/time.Second):
 		return by, refuse(555, 5, 5, 4, "BY with mode R needs at least "+strconv.Itoa(int(r.least/time.Second))+" seconds")
 	}
-	by.At = time.Unix(now.Unix()+n, 0)
+	by.At, by.Told = time.Unix(now.Unix()+n, 0), n <= 0
 	return by, nil
 }
 

@@ -58,8 +58,9 @@ type Report struct {
 
 	OriginalID string // spool id of the message
 	Arrival    time.Time
-	EnvID      string // ENVID as given, xtext
-	Ret        string // RET: FULL, HDRS or empty
+	DeliverBy  time.Time // that the sender has set (RFC 2852), or zero
+	EnvID      string    // ENVID as given, xtext
+	Ret        string    // RET: FULL, HDRS or empty
 	Rcpts      []ReportRcpt
 
 	// SMTPUTF8 says that the message was sent with SMTPUTF8: the report is then

@@ -24,6 +24,7 @@ func (r *Report) appendStatus(b []byte) []byte {
 		b = r.appendField(b, "X-Spool-Id", r.OriginalID)
 	}
 	b = r.appendDate(b, "Arrival-Date", r.Arrival)
+	b = r.appendDate(b, "Deliver-By-Date", r.DeliverBy)
 	for i := range r.Rcpts {
 		b = append(b, '\n')
 		b = r.appendRcpt(b, &r.Rcpts[i])

@@ -90,10 +90,12 @@ type Recipient struct {
 	Channel     string `json:"channel"`
 	Host        string `json:"host"`
 	Attempts    int    `json:"attempts"`
-	NextTry     int64  `json:"next_try,omitempty"` // 0: as soon as possible
-	Warning     int64  `json:"warning,omitempty"`  // when the sender is told of the delay
-	Expires     int64  `json:"expires,omitempty"`  // when it goes back to the sender
-	State       string `json:"state"`              // ready, waiting, running, settling, held
+	NextTry     int64  `json:"next_try,omitempty"`        // 0: as soon as possible
+	Warning     int64  `json:"warning,omitempty"`         // when the sender is told of the delay
+	Expires     int64  `json:"expires,omitempty"`         // when it goes back to the sender
+	DeliverBy   int64  `json:"deliver_by,omitempty"`      // the time that the sender has set: RFC 2852
+	ByMode      string `json:"deliver_by_mode,omitempty"` // R: it goes back then; N: the sender is told; T: a trace
+	State       string `json:"state"`                     // ready, waiting, running, settling, held
 }
 
 // A Thread is all mail for one channel and host.

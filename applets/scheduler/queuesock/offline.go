@@ -57,12 +57,13 @@ func FromControl(c *spool.Control, sel *Selection, now time.Time) *Entry {
 		return nil
 	}
 	for i := range c.Groups {
-		for j := range c.Groups[i].Rcpts {
-			r := &c.Groups[i].Rcpts[j]
+		g := &c.Groups[i]
+		for j := range g.Rcpts {
+			r := &g.Rcpts[j]
 			if r.State != spool.Pending {
 				continue
 			}
-			rc := FromRcpt(r)
+			rc := FromRcpt(g.By, r)
 			if r.Attempts > 0 {
 				e.QueueName = "deferred"
 				if r.Next.After(now) {
@@ -89,8 +90,8 @@ func FromControl(c *spool.Control, sel *Selection, now time.Time) *Entry {
 	return e
 }
 
-// FromRcpt is what the control file says of a recipient.
-func FromRcpt(r *spool.Rcpt) Recipient {
+// FromRcpt is what the control file says of a recipient, whose sender asks for by.
+func FromRcpt(by spool.DeliverBy, r *spool.Rcpt) Recipient {
 	rc := Recipient{
 		N: r.N, Address: Address(r.Channel, r.User), DelayReason: r.Last.Text, Channel: r.Channel, Host: r.Host,
 		Attempts: r.Attempts, State: "ready",
@@ -98,7 +99,23 @@ func FromRcpt(r *spool.Rcpt) Recipient {
 	if r.Attempts > 0 {
 		rc.Status = r.Last.FullStatus()
 	}
+	rc.SetBy(by)
 	return rc
+}
+
+// SetBy sets the time for delivery.
+func (r *Recipient) SetBy(by spool.DeliverBy) {
+	if !by.IsZero() {
+		r.DeliverBy, r.ByMode = by.At.Unix(), by.Mode()
+	}
+}
+
+// ByText says what the time for delivery means; the time follows.
+func ByText(mode string) string {
+	if strings.HasPrefix(mode, "R") {
+		return "goes back if not delivered"
+	}
+	return "sender is told if not delivered"
 }
 
 // ErrorChannel carries recipients that the policy rejects: their user is the

@@ -43,6 +43,7 @@ func Unrouted(s *spool.Spool, dir string, id spool.ID, sel *Selection, now time.
 		if e.Owner = m.Env.Owner; e.Owner == "" {
 			e.Owner = strconv.Itoa(m.Owner)
 		}
+		r.SetBy(m.Env.DeliverBy)
 		for i, to := range m.Env.To {
 			r.N, r.Address = i, to.Addr
 			e.Recipients = append(e.Recipients, r)
