@@ -338,8 +338,12 @@ func (in *instance) thaw(cmd *cobra.Command, _ []string) error {
 func (in *instance) resubmit(cmd *cobra.Command, _ []string) error {
 	n := 0
 	err := spool.EachID(in.spool.Root+"/"+spool.DeferredDir, func(id spool.ID) error {
+		err := in.spool.SetAside(spool.DeferredDir, spool.RouterDir, id, "")
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // the router was faster
+		}
 		n++
-		return in.spool.SetAside(spool.DeferredDir, spool.RouterDir, id, "")
+		return err
 	})
 	if err != nil {
 		return proc.Exit(proc.IOErr, "%w", err)

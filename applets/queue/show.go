@@ -179,7 +179,7 @@ func findAt(path, dir string, id spool.ID, why string) (*Shown, error) {
 		m.Why = strings.TrimSpace(m.Why + "\n" + bad.Error())
 		return m, nil
 	}
-	e := &queuesock.Entry{QueueName: dir, QueueID: string(id), ArrivalTime: id.Time().Unix(), MessageSize: msg.Size, Sender: msg.Env.From}
+	e := &queuesock.Entry{QueueName: dir, QueueID: string(id), ArrivalTime: msg.Modified.Unix(), MessageSize: msg.Size, Sender: msg.Env.From}
 	for i, to := range msg.Env.To {
 		r := queuesock.Recipient{N: i, Address: to.Addr, State: "not routed"}
 		r.SetBy(msg.Env.DeliverBy)

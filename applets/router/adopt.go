@@ -58,7 +58,11 @@ func (w *worker) copyTo(path string, head []byte, m *spool.Message) error {
 			return err
 		}
 	}
-	if err := os.Chtimes(path, m.Modified, m.Modified); err != nil {
+	arrival := m.Modified
+	if now := w.r.now(); arrival.After(now) { // it would never be too old
+		arrival = now
+	}
+	if err := os.Chtimes(path, arrival, arrival); err != nil {
 		return err
 	}
 	return f.Close()

@@ -39,31 +39,21 @@ type groupKey struct {
 // decide asks the policy about every recipient and moves the message on.
 func (w *worker) decide(ctx context.Context, p *policy.Policy, m *message) error {
 	m.config = p.Version
-	s := p.Session(ctx, m.facts())
+	w.pace = newPace(ctx, w.r.limits.stall)
+	defer func() { w.pace.end() }()
+	s := p.Session(w.pace, m.facts())
 	defer s.Close()
-	s.OnDuplicate = func(addr string) {
-		w.log.Info("duplicate", "spoolid", string(m.ID), "from", m.sender, "to", rfc5322.OneLine(addr, 320))
-	}
 	d := &decisions{w: w, m: m, expired: w.expired(m)}
-	switch whole := d.whole(s); {
-	case whole != nil:
+	if whole := d.whole(s); whole != nil {
 		d.all(whole)
-	default:
-		for i := range m.rcpts {
-			r := &m.rcpts[i]
-			s.Route(policy.Recipient{Addr: r.Addr, Notify: r.Notify, ORcpt: r.ORcpt}, func(dec *policy.Decision) bool {
-				d.take(r, dec)
-				return d.frozen == nil
-			})
-			if d.frozen != nil {
-				break
-			}
-		}
+	} else {
+		d.each(ctx, p, s)
 	}
-	if err := ctx.Err(); errors.Is(err, context.Canceled) {
+	if err := context.Cause(ctx); errors.Is(err, context.Canceled) {
 		return fmt.Errorf("routing was interrupted: %w", err)
 	}
 	if d.frozen != nil && !m.released && w.r.spool.Released(m.ID) {
+		w.pace.end()
 		m.released = true
 		return w.decide(ctx, p, m)
 	}
@@ -72,6 +62,48 @@ func (w *worker) decide(ctx context.Context, p *policy.Policy, m *message) error
 		err = w.r.spool.EndRelease(m.ID)
 	}
 	return err
+}
+
+// each asks about every recipient. One for whom the policy takes too long ends it, as
+// the message waits for him; in an expired message the others have their turn.
+func (d *decisions) each(ctx context.Context, p *policy.Policy, s *policy.Session) {
+	w, m := d.w, d.m
+	for i := 0; i < len(m.rcpts) && d.frozen == nil; i++ {
+		switch err := context.Cause(w.pace); {
+		case err == nil:
+		case !d.expired || ctx.Err() != nil:
+			d.rest(m.rcpts[i:], err)
+			return
+		default:
+			w.pace.end()
+			w.pace = newPace(ctx, w.r.limits.stall)
+			s = p.Session(w.pace, m.facts()) // it knows nothing of what was delivered to before
+			defer s.Close()
+		}
+		r := &m.rcpts[i]
+		s.OnDuplicate = func(addr string) {
+			w.pace.step()
+			w.log.Info("duplicate", "spoolid", string(m.ID), "from", m.sender, "to", rfc5322.OneLine(addr, 320))
+		}
+		s.Route(policy.Recipient{Addr: r.Addr, Notify: r.Notify, ORcpt: r.ORcpt}, func(dec *policy.Decision) bool {
+			w.pace.step()
+			d.take(r, dec)
+			late := dec.Action == policy.Defer && w.pace.Err() != nil && !d.expired
+			return d.frozen == nil && !late
+		})
+	}
+}
+
+// rest defers the recipients that there was no time for: one is enough, unless they go
+// back.
+func (d *decisions) rest(rcpts []spool.Recipient, err error) {
+	if !d.expired {
+		rcpts = rcpts[:1]
+	}
+	for i := range rcpts {
+		d.take(&rcpts[i], &policy.Decision{Action: policy.Defer, Internal: true, Status: "4.4.3",
+			Address: rcpts[i].Addr, Text: "there was no time for it: " + err.Error(), Why: shell.Position{File: "router"}})
+	}
 }
 
 // whole is a decision about the message that spares asking about recipients.
@@ -101,11 +133,17 @@ func (d *decisions) all(dec *policy.Decision) {
 	}
 }
 
+const tooLate = "address could not be looked up in time"
+
 // take notes what becomes of a recipient.
 func (d *decisions) take(r *spool.Recipient, dec *policy.Decision) {
+	told := dec.Text
 	if dec.Action == policy.Defer && d.expired {
 		dec.Action, dec.Status = policy.Reject, "5.4.7"
-		dec.Text = "address could not be looked up in time: " + dec.Text
+		dec.Text = tooLate + ": " + dec.Text
+		if told = dec.Text; dec.Internal {
+			told = tooLate // the rest is for the log
+		}
 	}
 	d.log(r, dec)
 	out := spool.Rcpt{Why: why(dec.Why)}
@@ -130,7 +168,7 @@ func (d *decisions) take(r *spool.Recipient, dec *policy.Decision) {
 			out.NotBefore = at
 		}
 	case policy.Reject:
-		out.Hop = spool.Hop{Channel: policy.ErrorChannel, Host: dec.Status, User: token(dec.Address) + " " + dec.Text, Privilege: dec.Privilege}
+		out.Hop = spool.Hop{Channel: policy.ErrorChannel, Host: dec.Status, User: token(dec.Address) + " " + told, Privilege: dec.Privilege}
 	}
 	out.Notify, out.ORcpt = notary(r, dec)
 	d.add(dec, out)
@@ -172,7 +210,7 @@ func (w *worker) expired(m *message) bool {
 	if by := m.Env.DeliverBy; by.Return && !now.Before(by.At) {
 		return true
 	}
-	return now.Sub(m.ID.Time()) > w.r.limits.expiry
+	return now.Sub(m.Modified) > w.r.limits.expiry // from its arrival, as for the scheduler
 }
 
 func (d *decisions) add(dec *policy.Decision, r spool.Rcpt) {
@@ -222,7 +260,17 @@ func (d *decisions) settle(s *policy.Session) error {
 	}
 	c := d.control()
 	if err := d.headers(s, c); err != nil {
-		return w.deferred(m, &policy.Decision{Status: "4.4.3", Text: rfc5322.OneLine(err.Error(), 500)})
+		late := &policy.Decision{Action: policy.Defer, Internal: true, Status: "4.4.3", Text: rfc5322.OneLine(err.Error(), 500)}
+		if !d.expired {
+			return w.deferred(m, late)
+		}
+		// Nobody gets it without the header that the policy wants for it.
+		d.groups, d.index, d.rcpts = nil, nil, 0
+		d.all(late)
+		c = d.control()
+		if err := d.headers(s, c); err != nil {
+			return err
+		}
 	}
 	if err := w.r.spool.Route(m.job.dir, c, w.scratch); err != nil {
 		return err
@@ -268,9 +316,6 @@ func (m *message) hop(sender string) spool.Hop {
 }
 
 func (w *worker) setAside(m *message, dir string, dec *policy.Decision) error {
-	if m.job.dir == dir {
-		return nil
-	}
 	if err := w.r.spool.SetAside(m.job.dir, dir, m.ID, dec.Text); err != nil {
 		return err
 	}

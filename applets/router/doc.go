@@ -20,9 +20,14 @@
 //
 // Deferral is for the whole message: there is no state on disk for "half routed",
 // so a crash can never deliver to the first half twice. It is tried again after a
-// minute, then ever more seldom up to an hour; after 5 days (ROUTEREXPIRY in
-// zmailer.conf, in hours) a recipient that still cannot be routed is reported to
-// the sender and the others are delivered.
+// minute, then ever more seldom up to an hour; 5 days (ROUTEREXPIRY in zmailer.conf,
+// in hours) after its arrival, the time of the file, from which the scheduler counts
+// too, a recipient that still cannot be routed is reported to the sender and the others
+// are delivered.
+//
+// The policy may take ROUTERTIME (300 seconds) for a message, and a minute from one
+// decision to the next; a message that takes longer is deferred. A function that hangs
+// costs one worker of several that minute for each attempt at its message.
 //
 // # Trust
 //

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"strconv"
+	"strings"
 
 	"zmailer/shellcfg/policy"
 	"zmailer/spool"
@@ -19,6 +20,7 @@ import (
 type worker struct {
 	r       *Router
 	log     *slog.Logger
+	pace    *pace // of the message in work
 	header  []byte
 	scratch []byte
 }
@@ -220,11 +222,21 @@ func headerRecipients(h rfc5322.Header) []spool.Recipient {
 			if !f.Is(name) {
 				continue
 			}
-			list, _ := rfc5322.ParseList(f.Unfolded()) // what can be read of it
+			text := f.Unfolded()
+			list, err := rfc5322.ParseList(text)
 			for _, mb := range list {
-				if !mb.IsNull() && len(rcpts) < spool.MaxRecipients {
+				if !mb.IsNull() {
 					rcpts = append(rcpts, spool.Recipient{Addr: mb.Address.String()})
 				}
+			}
+			var bad *rfc5322.ListError
+			if !errors.As(err, &bad) {
+				continue
+			}
+			// What cannot be read is the name of a user nobody has, and so told to the sender.
+			for _, b := range bad.Bad {
+				name := rfc5322.OneLine(strings.TrimSpace(text[b.Start:b.End]), rfc5322.MaxLocal)
+				rcpts = append(rcpts, spool.Recipient{Addr: rfc5322.Address{Local: name}.String()})
 			}
 		}
 	}

@@ -25,26 +25,31 @@ type queue struct {
 	ready *sync.Cond
 	fifo  []job
 	head  int
-	known map[spool.ID]struct{} // waiting or in work
+	known map[spool.ID]*retryItem // in later; nil: in the line or in work
 	later retryHeap
 	wake  chan struct{} // the head of later has changed
 	ended bool
 }
 
 func newQueue() *queue {
-	q := &queue{known: make(map[spool.ID]struct{}), wake: make(chan struct{}, 1)}
+	q := &queue{known: make(map[spool.ID]*retryItem), wake: make(chan struct{}, 1)}
 	q.ready = sync.NewCond(&q.mu)
 	return q
 }
 
-// add puts a message at the end of the line, unless it is known.
+// add puts a message at the end of the line, unless it is known. One that waits for its
+// time and was moved meanwhile, as "zmailer resubmit" does, has waited for long enough.
 func (q *queue) add(j job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if _, known := q.known[j.id]; known {
+	switch item, known := q.known[j.id]; {
+	case !known:
+	case item != nil && item.job.dir != j.dir:
+		heap.Remove(&q.later, item.index)
+	default:
 		return
 	}
-	q.known[j.id] = struct{}{}
+	q.known[j.id] = nil
 	q.push(j)
 }
 
@@ -89,8 +94,10 @@ func (q *queue) done(id spool.ID) {
 // retry ends the work on a message until at.
 func (q *queue) retry(j job, at time.Time) {
 	q.mu.Lock()
-	heap.Push(&q.later, retryItem{j, at})
-	first := q.later[0].job.id == j.id
+	item := &retryItem{job: j, at: at}
+	q.known[j.id] = item
+	heap.Push(&q.later, item)
+	first := item.index == 0
 	q.mu.Unlock()
 	if first {
 		q.poke()
@@ -145,27 +152,37 @@ func (q *queue) due(now time.Time) time.Duration {
 		if wait := q.later[0].at.Sub(now); wait > 0 {
 			return wait
 		}
-		q.push(heap.Pop(&q.later).(retryItem).job)
+		j := heap.Pop(&q.later).(*retryItem).job
+		q.known[j.id] = nil
+		q.push(j)
 	}
 	return time.Hour
 }
 
 type retryItem struct {
-	job job
-	at  time.Time
+	job   job
+	at    time.Time
+	index int // in later
 }
 
 // retryHeap has the earliest item on top.
-type retryHeap []retryItem
+type retryHeap []*retryItem
 
 func (h retryHeap) Len() int           { return len(h) }
 func (h retryHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h retryHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *retryHeap) Push(x any)        { *h = append(*h, x.(retryItem)) }
+func (h retryHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+func (h *retryHeap) Push(x any) {
+	item := x.(*retryItem)
+	item.index = len(*h)
+	*h = append(*h, item)
+}
 func (h *retryHeap) Pop() any {
 	old := *h
 	x := old[len(old)-1]
-	old[len(old)-1] = retryItem{}
+	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
 	return x
 }

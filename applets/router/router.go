@@ -33,9 +33,10 @@ type limits struct {
 	hops   int           // Received fields
 	expiry time.Duration // of an address that cannot be routed
 	time   time.Duration // for all recipients of a message
+	stall  time.Duration // from one decision to the next
 }
 
-var defaultLimits = limits{hops: 50, expiry: 5 * 24 * time.Hour, time: 5 * time.Minute}
+var defaultLimits = limits{hops: 50, expiry: 5 * 24 * time.Hour, time: 5 * time.Minute, stall: time.Minute}
 
 // read takes what zmailer.conf says of the limits.
 func (l *limits) read(conf *shellcfg.Conf) error {
@@ -152,7 +153,7 @@ func (r *Router) later(j job, wait time.Duration) {
 	q := r.queue
 	q.mu.Lock()
 	_, known := q.known[j.id]
-	q.known[j.id] = struct{}{}
+	q.known[j.id] = nil
 	q.mu.Unlock()
 	if !known {
 		q.retry(j, r.now().Add(wait))

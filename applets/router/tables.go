@@ -77,10 +77,12 @@ func listenTables(path string, h *policy.Holder, log *slog.Logger) (*teller, err
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			if err == nil {
-				err = tell(c, h)
-			}
 			if err != nil {
+				log.Warn("tables cannot be told", "err", err)
+				time.Sleep(100 * time.Millisecond) // no descriptors, no memory
+				continue
+			}
+			if err := tell(c, h); err != nil {
 				log.Warn("tables cannot be told", "err", err)
 			}
 		}

@@ -23,7 +23,8 @@ var unroutedReasons = map[string]string{
 // router/, deferred/ or freezer/, where it is held. It is nil if the message is gone or
 // nothing of it is selected.
 func Unrouted(s *spool.Spool, dir string, id spool.ID, sel *Selection, now time.Time) *Entry {
-	e := &Entry{QueueName: "incoming", QueueID: string(id), ArrivalTime: id.Time().Unix()}
+	e := &Entry{QueueName: "incoming", QueueID: string(id)}
+	arrival := id.Time()
 	r := Recipient{State: "ready", DelayReason: unroutedReasons[dir]}
 	if dir == spool.FreezerDir {
 		e.QueueName, r.State = "hold", "held"
@@ -50,9 +51,11 @@ func Unrouted(s *spool.Spool, dir string, id spool.ID, sel *Selection, now time.
 		}
 	}
 	if m != nil {
-		m.Close() // nothing was written
+		arrival = m.Modified // as it will be when it is routed
+		m.Close()            // nothing was written
 	}
-	if !sel.Message(e.QueueID, e.Sender, id.Time(), e.MessageSize, now) {
+	e.ArrivalTime = arrival.Unix()
+	if !sel.Message(e.QueueID, e.Sender, arrival, e.MessageSize, now) {
 		return nil
 	}
 	kept := e.Recipients[:0]
