@@ -9,10 +9,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
-	"syscall"
+
+	"zmailer/agents/secret"
 )
 
 // A Key signs for a domain.
@@ -31,7 +30,7 @@ const (
 
 // ReadKey reads the private key of a file.
 func ReadKey(path, domain, selector string) (*Key, error) {
-	text, err := readSecret(path)
+	text, err := secret.Read(path, maxKeyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -40,27 +39,6 @@ func ReadKey(path, domain, selector string) (*Key, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return &Key{Domain: domain, Selector: selector, signer: signer}, nil
-}
-
-func readSecret(path string) ([]byte, error) {
-	// A FIFO must not keep us waiting for a writer.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !st.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	case st.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("%s can be read by others (mode %04o): chmod 600 it", path, st.Mode().Perm())
-	case st.Size() > maxKeyFile:
-		return nil, fmt.Errorf("%s is too large for a key", path)
-	}
-	return io.ReadAll(io.LimitReader(f, maxKeyFile))
 }
 
 var errNoKey = errors.New("holds no private key in PEM (PKCS #8, or PKCS #1 for RSA)")

@@ -163,7 +163,7 @@ func (j *job) converse(ctx context.Context, s *session) *failure {
 				return nil
 			}
 			part := batch{group: b.group, rcpts: s.fitting(b.rcpts)}
-			fail := s.transact(j, &part)
+			fail := s.transact(ctx, j, &part)
 			b.drop()
 			if fail != nil {
 				return fail

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"zmailer/agents/secret"
 )
 
 // credentials are a user and password for a destination, or a user and the
@@ -31,7 +33,7 @@ const maxCredFile = 1 << 20
 //
 // A file that others can read is an error: its passwords are not secret.
 func readCredentials(path string, t *target, sender string) (*credentials, error) {
-	text, err := readSecret(path, maxCredFile)
+	text, err := secret.Read(path, maxCredFile)
 	if err != nil {
 		return nil, err
 	}

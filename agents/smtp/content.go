@@ -11,7 +11,10 @@ import (
 
 const (
 	smallMessage = 256 << 10 // bodies up to this are read and written in one piece
-	chunkMessage = 64 << 10  // messages up to this go as one BDAT with the envelope
+	// Messages up to this go as one BDAT with the envelope. For a larger one the round
+	// trip that this saves does not count, and its content is not to go to a host that
+	// may take no recipient: it waits for the reply to DATA.
+	chunkMessage = 64 << 10
 	pieceSize    = 256 << 10 // of larger messages
 )
 

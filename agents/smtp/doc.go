@@ -26,7 +26,9 @@
 //
 //   - A result is a reply of the peer wherever there was one.
 //   - 5xx to MAIL, to its RCPT, to DATA or to the content fails a recipient, 4xx
-//     defers it. What the peer did not say is never permanent, with these
+//     defers it. 5xx as the greeting (RFC 7504) or to HELO is the host's no to all
+//     mail, and fails the recipients if no other host of the destination takes them
+//     or may take them later. What the peer did not say is never permanent, with these
 //     exceptions: the domain does not exist, takes no mail (null MX), leads back
 //     to us; or the message needs what the peer cannot do (its size, SMTPUTF8,
 //     REQUIRETLS, DELIVERBY with mode R, 8-bit content that cannot be converted).

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"strings"
@@ -177,7 +178,7 @@ type plan struct {
 
 // plan works out what the message needs and whether the peer has it. Recipients
 // that cannot be served get their results. A failure is that of this host only.
-func (s *session) plan(j *job, b *batch) (*plan, *dsn.Result) {
+func (s *session) plan(ctx context.Context, j *job, b *batch) (*plan, *dsn.Result) {
 	attr := &j.d.Control.Attr
 	if j.wish == wishRequired && !s.keepsTLS() {
 		res := dsn.Perm("5.7.30", "%s cannot guarantee encryption on the way on (REQUIRETLS)", s.target.relay)
@@ -212,7 +213,7 @@ func (s *session) plan(j *job, b *batch) (*plan, *dsn.Result) {
 		}
 		p.utf8 = p.utf8 || r.path.utf8
 	}
-	s.planContent(j, b, p, headerEight)
+	s.planContent(ctx, j, b, p, headerEight)
 	return p, nil
 }
 
@@ -220,7 +221,7 @@ func (s *session) noUTF8() dsn.Result {
 	return dsn.Perm("5.6.7", "%s takes no internationalized mail (SMTPUTF8)", s.target.relay) // RFC 6531 §3.5
 }
 
-func (s *session) planContent(j *job, b *batch, p *plan, headerEight bool) {
+func (s *session) planContent(ctx context.Context, j *job, b *batch, p *plan, headerEight bool) {
 	p.eight = s.ext.eightBit && (j.message.eight || headerEight || j.d.Control.Attr.BodyType == "8BITMIME")
 	// 8-bit octets in the header, without SMTPUTF8, are broken mail to begin with.
 	// They go as they came, to any peer: so they do everywhere, and get through.
@@ -231,7 +232,7 @@ func (s *session) planContent(j *job, b *batch, p *plan, headerEight bool) {
 			return
 		}
 	}
-	if err := j.sign(&p.content, b.group); err != nil {
+	if err := j.sign(ctx, &p.content, b.group); err != nil {
 		// Unsigned it must not go; the next attempt may find the key in order.
 		j.decideAll(b, dsn.Temp("4.7.0", "DKIM signature: %v", err))
 		return

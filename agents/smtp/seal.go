@@ -112,7 +112,7 @@ func chainStatus(results string) arc.Status {
 func (j *job) passesThrough() bool { return !j.d.Control.Attr.Ours }
 
 // signatures are the fields that go before the header of a content.
-func (j *job) signatures(ct *content, h rfc5322.Header) ([]byte, error) {
+func (j *job) signatures(ctx context.Context, ct *content, h rfc5322.Header) ([]byte, error) {
 	o := &j.c.opt
 	var fields []byte
 	var err error
@@ -121,7 +121,7 @@ func (j *job) signatures(ct *content, h rfc5322.Header) ([]byte, error) {
 			return fields, err
 		}
 	}
-	keys, err := o.keys.For(context.Background(), h)
+	keys, err := o.keys.For(ctx, h)
 	if err != nil || len(keys) == 0 {
 		return fields, err
 	}

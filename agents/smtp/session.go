@@ -96,7 +96,7 @@ func (c *client) connect(ctx context.Context, su *setup, end time.Time) (*sessio
 		}
 	}
 	c.dead.remove(t.address)
-	s := &session{wire: newWire(nc, c.opt.transcript.start()), c: c, target: *t, key: su.key(), opened: time.Now()}
+	s := &session{wire: newWire(nc, c.opt.timeouts.dot, c.opt.transcript.start()), c: c, target: *t, key: su.key(), opened: time.Now()}
 	var err error
 	if s.raw, err = nc.(syscall.Conn).SyscallConn(); err != nil {
 		s.close()

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"context"
 	"io"
 
 	"zmailer/spool"
@@ -18,7 +19,7 @@ type signedGroup struct {
 // sign adds the signatures to a content that is as it will go out. Mail of strangers
 // is not signed: our signature would say that it comes from us, whatever stands in
 // its From. It is sealed instead.
-func (j *job) sign(ct *content, g *spool.Group) error {
+func (j *job) sign(ctx context.Context, ct *content, g *spool.Group) error {
 	o := &j.c.opt
 	if o.keys == nil || j.passesThrough() && !o.signAll && o.sealer == nil {
 		return nil
@@ -31,7 +32,7 @@ func (j *job) sign(ct *content, g *spool.Group) error {
 	if err != nil {
 		return err
 	}
-	ct.signature, err = j.signatures(ct, h)
+	ct.signature, err = j.signatures(ctx, ct, h)
 	if err == nil {
 		j.signed = signedGroup{g, ct.convert != nil, ct.signature}
 	}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net/netip"
+
+	"zmailer/agents/secret"
 )
 
 // encrypt turns encryption on as the policy for the target wants it.
@@ -122,4 +125,18 @@ func (c *client) tlsConfig(t *target, tr *trust) *tls.Config {
 		conf.ServerName = "" // an address is no SNI
 	}
 	return conf
+}
+
+// readCertificate reads our own certificate, for option -C.
+func (o *options) readCertificate(path string) error {
+	text, err := secret.Read(path, 1<<20)
+	if err != nil {
+		return err
+	}
+	cert, err := tls.X509KeyPair(text, text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	o.certificates = append(o.certificates, cert)
+	return nil
 }

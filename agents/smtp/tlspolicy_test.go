@@ -364,6 +364,9 @@ func TestTLSTable(t *testing.T) {
 			t.Errorf("%q is taken", bad)
 		}
 	}
+	if _, _, err := write(strings.Repeat("#\n", maxTLSTable/2)+"b must\n").of(t.Context(), &target{dest: "b"}); err == nil {
+		t.Error("the end of a table that is too large is left out")
+	}
 
 	s := newSink(t)
 	s.cert = cert

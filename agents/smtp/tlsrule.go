@@ -36,9 +36,6 @@ func (m tlsMode) String() string {
 	return fmt.Sprintf("tlsMode(%d)", uint8(m))
 }
 
-// required says that there is no sending in the clear.
-func (m tlsMode) required() bool { return m != tlsMay && m != tlsOff }
-
 // published says that the mode depends on what the destination publishes.
 func (m tlsMode) published() bool { return m == tlsDANE || m == tlsSTS || m == tlsAuto }
 

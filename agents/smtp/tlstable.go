@@ -101,6 +101,10 @@ func (t *tlsTable) load() (map[string]tlsRule, error) {
 		t.err = err
 		return nil, err
 	}
+	if st.Size() > maxTLSTable {
+		t.err = fmt.Errorf("%s has %d octets, at most %d", t.path, st.Size(), maxTLSTable)
+		return nil, t.err
+	}
 	if stamp := (fileStamp{st.Size(), st.ModTime()}); stamp != t.stamp || t.err != nil {
 		t.stamp = stamp
 		t.rules, t.err = readTLSTable(f, t.path)

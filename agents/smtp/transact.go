@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"context"
 	"strconv"
 	"time"
 
@@ -39,8 +40,8 @@ const (
 )
 
 // transact sends the message to the recipients of b that have no result.
-func (s *session) transact(j *job, b *batch) *failure {
-	p, host := s.plan(j, b)
+func (s *session) transact(ctx context.Context, j *job, b *batch) *failure {
+	p, host := s.plan(ctx, j, b)
 	if host != nil {
 		return &failure{Result: *host}
 	}
@@ -110,6 +111,9 @@ func (x *exchange) envelope() *failure {
 		for step := first; step <= last; step++ {
 			if fail := x.hear(step, last); fail != nil {
 				return fail
+			}
+			if x.mail != nil && x.broken {
+				return nil // there are no more replies to wait for
 			}
 		}
 		return nil

@@ -19,19 +19,21 @@ type wire struct {
 
 	// The time limits. A phase ends at its own limit or at that of the job,
 	// whichever comes first; but once the content is out, its reply is worth
-	// waiting for, whatever the job's limit says.
+	// waiting for, until the time for one reply has passed after the end of the job.
+	// A peer that says one word before each limit must not hold the job for longer.
 	mu        sync.Mutex
-	end       time.Time // of the job; zero: none
-	committed bool      // the content is out
-	cut       bool      // the process ends
+	end       time.Time     // of the job; zero: none
+	dot       time.Duration // for the reply to the content
+	committed bool          // the content is out
+	cut       bool          // the process ends
 }
 
 // parting is how long a process that is told to end waits for the reply to
 // content that is out already: a message in doubt is a message sent twice.
 const parting = 10 * time.Second
 
-func newWire(nc net.Conn, log *transcript) *wire {
-	return &wire{nc: nc, in: replyReader{br: bufio.NewReaderSize(nc, maxReplyLine)}, log: log}
+func newWire(nc net.Conn, dot time.Duration, log *transcript) *wire {
+	return &wire{nc: nc, in: replyReader{br: bufio.NewReaderSize(nc, maxReplyLine)}, dot: dot, log: log}
 }
 
 // swap puts another connection, that of TLS, in the place of the first.
@@ -63,15 +65,17 @@ func (w *wire) setDeadline(d time.Duration, committed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	t := now.Add(d)
-	w.committed = committed
+	t, end := now.Add(d), w.end
+	if w.committed = committed; committed {
+		end = end.Add(w.dot)
+	}
 	switch {
 	case w.cut && committed:
 		t = now.Add(min(d, parting))
 	case w.cut:
 		t = now
-	case !committed && !w.end.IsZero() && w.end.Before(t):
-		t = w.end
+	case !w.end.IsZero() && end.Before(t):
+		t = end
 	}
 	w.nc.SetDeadline(t) // fails on a closed connection; the next read says so
 }
