@@ -35,13 +35,13 @@ func (e *Event) Append(b []byte) []byte {
 	if e.Result.Remote {
 		who = "r"
 	}
-	return AppendLine(b, letter, numbers(e.Rcpts), strconv.FormatInt(e.At.Unix(), 10),
+	return AppendLine(b, letter, JoinNumbers(e.Rcpts), strconv.FormatInt(e.At.Unix(), 10),
 		strconv.FormatInt(next, 10), e.Result.FullStatus(), e.Result.Relay, who, e.Result.Text)
 }
 
 // AppendReport appends the line that says that the report id about rcpts was submitted.
 func AppendReport(b []byte, rcpts []int, at time.Time, kind ReportKind, id ID) []byte {
-	return AppendLine(b, "d", numbers(rcpts), strconv.FormatInt(at.Unix(), 10), string(rune(kind)), string(id))
+	return AppendLine(b, "d", JoinNumbers(rcpts), strconv.FormatInt(at.Unix(), 10), string(rune(kind)), string(id))
 }
 
 // AppendHold appends the line that holds or releases the message.
@@ -53,7 +53,8 @@ func AppendHold(b []byte, held bool, at time.Time) []byte {
 	return AppendLine(b, letter, strconv.FormatInt(at.Unix(), 10))
 }
 
-func numbers(ns []int) string {
+// JoinNumbers writes the numbers of recipients as a field: "0,1,7".
+func JoinNumbers(ns []int) string {
 	var b []byte
 	for i, n := range ns {
 		if i > 0 {

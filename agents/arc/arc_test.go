@@ -3,7 +3,6 @@ package arc
 import (
 	"bytes"
 	"context"
-	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
@@ -228,7 +227,7 @@ func TestDkimpy(t *testing.T) {
 	}
 	z := zone{}
 	ours, theirs := z.key(t, "ours.test", "rsa"), z.key(t, "theirs.test", "rsa")
-	der, err := x509.MarshalPKCS8PrivateKey(theirs.Signer.(crypto.Signer))
+	der, err := x509.MarshalPKCS8PrivateKey(theirs.Signer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,6 +281,21 @@ func TestDkimpy(t *testing.T) {
 	}
 	if got := strings.TrimSpace(run(verify, strings.Replace(m, "Hello", "Hullo", 1))); got == "pass" {
 		t.Error("they take a changed body")
+	}
+}
+
+// Fields are taken from below, each once, in any case of their names.
+func TestPick(t *testing.T) {
+	h, _, err := rfc5322.ParseHeader([]byte("A: 1\nb: 2\na: 3\nC: 4\n\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	for _, f := range pick(h, []string{"a", "A", "x", "a", "B", "c"}) {
+		got += f.Unfolded()
+	}
+	if got != "3124" {
+		t.Errorf("fields %s", got)
 	}
 }
 

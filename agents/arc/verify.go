@@ -201,15 +201,17 @@ func forms(t tags) (header, body string, err error) {
 // pick takes the fields of these names, from below, RFC 6376 §5.4.2. A name that
 // is there more often than the field stands for nothing.
 func pick(h rfc5322.Header, names []string) []*rfc5322.Field {
-	taken := make(map[int]bool, len(names))
+	left := make(map[string][]*rfc5322.Field) // by name, the lowest last
+	for i := range h {
+		name := strings.ToLower(h[i].Name())
+		left[name] = append(left[name], &h[i])
+	}
 	var out []*rfc5322.Field
 	for _, name := range names {
-		for i := len(h) - 1; i >= 0; i-- {
-			if !taken[i] && h[i].Is(name) {
-				taken[i] = true
-				out = append(out, &h[i])
-				break
-			}
+		name = strings.ToLower(name)
+		if fields := left[name]; len(fields) > 0 {
+			out = append(out, fields[len(fields)-1])
+			left[name] = fields[:len(fields)-1]
 		}
 	}
 	return out

@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -66,10 +67,10 @@ func run(cmd *cobra.Command, o Options) error {
 	var a *agent
 	err := serve.Run(cmd, capacity, func(conf *shellcfg.Conf, s *spool.Spool) (serve.Deliver, error) {
 		o.Hostname, o.Domain, o.NoSync = conf.Hostname, conf.MyDomain, s.NoSync
-		o.Mailbox = first(o.Mailbox, conf.Mailbox)
-		o.Locks = first(o.Locks, conf.Get("MBOXLOCKS"), "dotlock,fcntl,flock")
-		o.DefaultUser = first(o.DefaultUser, conf.Get("DEFAULTUSER"), "daemon")
-		o.Quota, o.Hook = first(o.Quota, conf.Get("MAILQUOTA")), first(o.Hook, conf.Get("MAILHOOK"))
+		o.Mailbox = cmp.Or(o.Mailbox, conf.Mailbox)
+		o.Locks = cmp.Or(o.Locks, conf.Get("MBOXLOCKS"), "dotlock,fcntl,flock")
+		o.DefaultUser = cmp.Or(o.DefaultUser, conf.Get("DEFAULTUSER"), "daemon")
+		o.Quota, o.Hook = cmp.Or(o.Quota, conf.Get("MAILQUOTA")), cmp.Or(o.Hook, conf.Get("MAILHOOK"))
 		var err error
 		if a, err = newAgent(o, users.New(users.System(conf.Path("db/users")))); err != nil {
 			return nil, fmt.Errorf("%s: %w", conf.File, err)
@@ -83,13 +84,4 @@ func run(cmd *cobra.Command, o Options) error {
 		a.hooks.wait()
 	}
 	return err
-}
-
-func first(words ...string) string {
-	for _, w := range words {
-		if w != "" {
-			return w
-		}
-	}
-	return ""
 }

@@ -100,7 +100,8 @@ func TestFileSizeLimit(t *testing.T) {
 // helper runs one test of this binary in a process of its own.
 func helper(t *testing.T, test, arg string) *exec.Cmd {
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$", "-test.count=1")
-	cmd.Env = append(os.Environ(), "MAILBOX_TEST_HELPER="+arg)
+	// Its own temporary files are ours to remove: it may be killed before it does.
+	cmd.Env = append(os.Environ(), "MAILBOX_TEST_HELPER="+arg, "TMPDIR="+t.TempDir())
 	return cmd
 }
 
@@ -217,11 +218,10 @@ func TestMboxWriters(t *testing.T) {
 	var reader, wg sync.WaitGroup
 	read := 0
 	reader.Go(func() {
-		var end int64
-		for {
+		for end := int64(0); ; {
 			select {
 			case <-stop:
-				end, read = readLocked(t, path, end, read)
+				_, read = readLocked(t, path, end, read)
 				return
 			default:
 				end, read = readLocked(t, path, end, read)

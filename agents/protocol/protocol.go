@@ -39,18 +39,7 @@ type Job struct {
 
 // Append appends the job's line.
 func (j *Job) Append(b []byte) []byte {
-	return spool.AppendLine(b, "job", strconv.FormatUint(j.Number, 10), string(j.ID), j.Channel, j.Host, appendNumbers(j.Rcpts))
-}
-
-func appendNumbers(ns []int) string {
-	var b []byte
-	for i, n := range ns {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendInt(b, int64(n), 10)
-	}
-	return string(b)
+	return spool.AppendLine(b, "job", strconv.FormatUint(j.Number, 10), string(j.ID), j.Channel, j.Host, spool.JoinNumbers(j.Rcpts))
 }
 
 // ParseJob parses a line without its newline.

@@ -192,7 +192,8 @@ func (a *Agent) do(ctx context.Context, job *Job, o *output) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			d.Log("event=panic err=%q stack=%q", fmt.Sprint(p), firstBytes(debug.Stack(), 2000))
+			stack := debug.Stack()
+			d.Log("event=panic err=%q stack=%q", fmt.Sprint(p), stack[:min(len(stack), maxStack)])
 			d.ReportAll(dsn.Temp("4.3.0", "transport agent: internal error: %v", p))
 			return
 		}
@@ -206,7 +207,8 @@ func (a *Agent) do(ctx context.Context, job *Job, o *output) {
 	a.Deliver(ctx, d)
 }
 
-func firstBytes(b []byte, n int) []byte { return b[:min(n, len(b))] }
+// maxStack bounds what the log gets of the stack of a crash.
+const maxStack = 2000
 
 // open reads the control file and opens the message file. Recipients that the
 // control file does not know as pending in this thread are answered at once.

@@ -3,9 +3,10 @@
 //
 // The new message has the envelope and the header of the message as it was
 // submitted, so that the router decides afresh, with the sender and the DSN
-// parameters of the recipients as they are now. It carries the uid of its first
-// submitter, and no more rights than he had. A Received field is added, so that a
-// policy that sends a message back for ever meets the hop limit.
+// parameters of the recipients as they are now; a hold that the administrator ended
+// does not begin again. It carries the uid of its first submitter, and no more rights
+// than he had. A Received field is added, so that a policy that sends a message back
+// for ever meets the hop limit.
 package resubmit
 
 import (
@@ -37,9 +38,14 @@ func (r *Resubmitter) Group(ctx context.Context, d *protocol.Delivery, g *spool.
 	env.HasFrom, env.From = true, g.Sender.User
 	env.Via, env.DeliverBy = r.Via, g.By
 	env.To, env.For = nil, ""
+	kept := false
 	for i := range g.Rcpts {
 		rcpt := &g.Rcpts[i]
+		kept = kept || rcpt.Kept
 		env.To = append(env.To, spool.Recipient{Addr: Address(rcpt), Notify: rcpt.Notify, ORcpt: rcpt.ORcpt})
+	}
+	if !kept {
+		env.Hold = ""
 	}
 	if env.Owner == "" {
 		env.Owner = d.Control.Attr.Owner

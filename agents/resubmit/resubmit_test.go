@@ -52,6 +52,31 @@ func TestAll(t *testing.T) {
 	}
 }
 
+// Mail that was kept, and released, is not kept again; mail that is rerouted while it
+// is kept stays so.
+func TestHold(t *testing.T) {
+	for _, kept := range []bool{false, true} {
+		s := protocoltest.NewSpool(t)
+		m := protocoltest.To("a@example.org", protocoltest.Rcpt("smtp", "h", "joe@example.net"))
+		m.Env.Hold = "a filter asked for it"
+		m.Groups[0].Rcpts[0].Kept = kept
+		r := &Resubmitter{Spool: s, Hostname: "h", Via: "reroute"}
+		got := protocoltest.Deliver(t, s, &protocol.Agent{Spool: s, Capacity: 1, Deliver: r.All}, m)
+		id, err := spool.ParseID(strings.TrimPrefix(got[0].Text, "reroute: submitted again as "))
+		if err != nil {
+			t.Fatal(err)
+		}
+		msg, err := spool.OpenMessage(s.Path(spool.RouterDir, id), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer msg.Close()
+		if (msg.Env.Hold != "") != kept {
+			t.Errorf("kept %v, and hold is %q", kept, msg.Env.Hold)
+		}
+	}
+}
+
 func TestSubmitFails(t *testing.T) {
 	s := protocoltest.NewSpool(t)
 	m := protocoltest.To("a@example.org", protocoltest.Rcpt("smtp", "h", "joe@example.net"))

@@ -3,7 +3,6 @@ package runner
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
@@ -17,10 +16,11 @@ const inMemory = 1 << 20
 // its beginning.
 func inputFile(write func(io.Writer) error) (*os.File, error) {
 	in := new(spill)
-	err := in.create(func() (int, error) { return unix.MemfdCreate("message", unix.MFD_CLOEXEC) })
+	fd, err := unix.MemfdCreate("message", unix.MFD_CLOEXEC)
 	if err != nil {
-		return nil, err
+		return nil, os.NewSyscallError("memfd_create", err)
 	}
+	in.f = os.NewFile(uintptr(fd), "message")
 	w := bufio.NewWriterSize(in, 64<<10)
 	if write != nil {
 		err = write(w)
@@ -44,15 +44,6 @@ type spill struct {
 	onDisk bool
 }
 
-func (s *spill) create(open func() (int, error)) error {
-	fd, err := open()
-	if err != nil {
-		return fmt.Errorf("create file for a message: %w", err)
-	}
-	s.f = os.NewFile(uintptr(fd), "message")
-	return nil
-}
-
 func (s *spill) Write(p []byte) (int, error) {
 	if s.size += int64(len(p)); s.size > inMemory && !s.onDisk {
 		if err := s.move(); err != nil {
@@ -64,17 +55,14 @@ func (s *spill) Write(p []byte) (int, error) {
 
 func (s *spill) move() error {
 	mem := s.f
-	defer mem.Close()
 	if _, err := mem.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	err := s.create(func() (int, error) {
-		return unix.Open(os.TempDir(), unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	})
+	f, err := os.CreateTemp("", "zmailer-message-") // not every file system has O_TMPFILE
 	if err != nil {
 		return err
 	}
-	s.onDisk = true
-	_, err = io.Copy(s.f, mem)
-	return err
+	s.f, s.onDisk = f, true
+	_, err = io.Copy(f, mem)
+	return errors.Join(err, os.Remove(f.Name()), mem.Close())
 }
