@@ -114,13 +114,14 @@ func path(arg, keyword string) (a rfc5322.Address, params []string, err error) {
 }
 
 func (b *batch) mail(arg string) {
+	if b.env != nil {
+		b.wrong("MAIL within a transaction, which is dropped")
+		b.env, b.rcpts = nil, nil
+	}
 	a, params, err := path(arg, "FROM:")
 	if err != nil {
 		b.wrong("MAIL: %v", err)
 		return
-	}
-	if b.env != nil {
-		b.wrong("MAIL within a transaction, which is dropped")
 	}
 	env := b.envelope(nil)
 	env.HasFrom, env.From, env.With = true, a.String(), "BSMTP"

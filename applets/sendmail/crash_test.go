@@ -309,3 +309,23 @@ func BenchmarkSubmit(b *testing.B) {
 	}
 	in.take()
 }
+
+// An envelope that does not fit into memory is a file from the beginning: a spool that
+// cannot take it is no fault of its data.
+func TestSpoolFailsForMany(t *testing.T) {
+	in := newInstance(t)
+	public := filepath.Join(in.root, spool.PublicDir)
+	if err := os.Remove(public); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/nonexistent", public); err != nil {
+		t.Fatal(err)
+	}
+	var to strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&to, " user%d@remote.example,", i)
+	}
+	if _, err := sendmail("To:"+to.String()+"\n\nb\n", "-t"); proc.Code(err) != proc.TempFail {
+		t.Errorf("%v", err)
+	}
+}

@@ -243,6 +243,8 @@ func TestBatch(t *testing.T) {
 		{"ends in the transaction", head, "", "which is dropped", 65},
 		{"bcc", head + "DATA\nTo: x\nBcc: y\n\nb\n.\n", "with BSMTP; from <ann@x.example>; to <joe@y.example>: To: x\n\nb\n", "", 0},
 		{"long command", "MAIL FROM:<" + strings.Repeat("x", 100000) + ">\n" + head + "DATA\n\n.\n", "with BSMTP; from <ann@x.example>; to <joe@y.example>: \n", "line 1: ", 65},
+		{"bad sender within a transaction", head + "MAIL FROM:<a@b@c>\nRCPT TO:<bob>\nDATA\n\nb\n.\n", "", "line 5: RCPT without MAIL", 65},
+		{"utf-8", "MAIL FROM:<ann@x>\nRCPT TO:<jörg@y>\nDATA\n\n.\n", "with BSMTP; smtputf8; from <ann@x>; to <jörg@y>: \n", "", 0},
 		{"empty", "", "", "", 0},
 	} {
 		out, err := sendmail(tt.in, "-bS")

@@ -62,7 +62,11 @@ func rmail(ctx context.Context, args []string, in io.Reader) error {
 	}
 	to := new(addressees)
 	for _, word := range o.recipients {
-		if err := to.add(unbang(word)); err != nil {
+		a := unbang(word)
+		if len(a.Local) > rfc5322.MaxLocal {
+			return proc.Exit(proc.NoUser, "recipient %.60q: too long", word)
+		}
+		if err := to.add(a); err != nil {
 			return err
 		}
 	}
@@ -84,7 +88,11 @@ func (o *options) receiveUUCP(ctx context.Context, in io.Reader, host string, to
 	if !rfc5322.ValidDomain(o.rcvdFrom) || !strings.Contains(path, "!") {
 		o.rcvdFrom = ""
 	}
-	o.sender = unbang(path).String()
+	a := unbang(path)
+	if len(a.Local) > rfc5322.MaxLocal {
+		return proc.Exit(proc.DataErr, "the path of the sender is longer than %d bytes", rfc5322.MaxLocal)
+	}
+	o.sender = a.String()
 	m.hideBcc()
 	env := o.envelope(to)
 	env.BodyType = bodyType("", m.eightBit())
@@ -167,5 +175,5 @@ func unbang(path string) rfc5322.Address {
 }
 
 func localAt(local, domain string) rfc5322.Address {
-	return rfc5322.Address{Local: rfc5322.OneLine(local, rfc5322.MaxLocal), Domain: domain}
+	return rfc5322.Address{Local: rfc5322.OneLine(local, 0), Domain: domain}
 }

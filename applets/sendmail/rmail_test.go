@@ -28,6 +28,8 @@ func TestRmail(t *testing.T) {
 		{"", "From ann Mon\nS: s\n\n", "", "", "", "", proc.Usage},
 		{"-Z joe", "From ann Mon\nS: s\n\n", "", "", "", "", proc.Usage},
 		{"-h a/b joe", "From ann Mon\nS: s\n\n", "", "", "", "", proc.Usage},
+		{strings.Repeat("x", 300), "From ann Mon\nS: s\n\n", "", "", "", "", proc.NoUser},
+		{"joe", "From " + strings.Repeat("x", 300) + " Mon\nS: s\n\n", "", "", "", "", proc.DataErr},
 		{"joe", strings.Repeat("From ann Mon\n", 200) + "S: s\n\n", "", "", "", "", proc.DataErr},
 	} {
 		err := rmail(context.Background(), strings.Fields(tt.args), strings.NewReader(tt.in))

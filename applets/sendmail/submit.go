@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"slices"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -85,7 +87,7 @@ func readError(err error) error {
 
 // envelope says what the options and the environment say.
 func (o *options) envelope(to []spool.Recipient) *spool.Envelope {
-	env := &spool.Envelope{
+	return &spool.Envelope{
 		External: o.external,
 		HasFrom:  o.hasSender,
 		From:     o.sender,
@@ -97,11 +99,12 @@ func (o *options) envelope(to []spool.Recipient) *spool.Envelope {
 		FullName: o.fullName,
 		Priority: o.priority,
 	}
-	env.SMTPUTF8 = !isASCII([]byte(o.sender))
-	for _, r := range to {
-		env.SMTPUTF8 = env.SMTPUTF8 || !isASCII([]byte(r.Addr))
-	}
-	return env
+}
+
+// needsUTF8 tells whether an address of the envelope is not ASCII (RFC 6531 §3.2).
+func needsUTF8(env *spool.Envelope) bool {
+	return !isASCII([]byte(env.From)) ||
+		slices.ContainsFunc(env.To, func(r spool.Recipient) bool { return !isASCII([]byte(r.Addr)) })
 }
 
 // bodyType is what to declare: what the caller says, unless the bytes are known
@@ -120,8 +123,13 @@ func (o *options) store(ctx context.Context, env *spool.Envelope, m *message) (s
 	if err != nil {
 		return "", err
 	}
+	env.SMTPUTF8 = env.SMTPUTF8 || needsUTF8(env)
 	sub, err := s.Submit(env)
-	if err != nil {
+	var system syscall.Errno
+	switch {
+	case errors.As(err, &system): // the file of a large envelope
+		return "", proc.Exit(proc.TempFail, "%w", err)
+	case err != nil:
 		return "", proc.Exit(proc.DataErr, "%w", err)
 	}
 	if err := m.writeTo(sub); err != nil {
