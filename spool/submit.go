@@ -60,9 +60,9 @@ func (s *Spool) SubmitAs(id ID, env *Envelope) (*Submission, error) {
 		return nil, err
 	}
 	if sub.size = int64(len(sub.mem)); sub.size > SmallMessage {
-		if sub.err = sub.create(); sub.err != nil {
+		if err := sub.create(); err != nil {
 			sub.Abort()
-			return nil, sub.err
+			return nil, err
 		}
 	}
 	return sub, nil
