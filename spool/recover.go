@@ -15,14 +15,19 @@ import (
 type Recovered struct {
 	Requeued    int // back to router/: states "moving" and "half"
 	Orphans     int // control files of finished messages, removed
-	Quarantined int // control files that cannot be understood
+	Quarantined int // what cannot be understood, in postman/
+	Failed      int // left as they are, for an error of the file system
 }
+
+// maxFailed is how many messages may fail before it is the file system that does.
+const maxFailed = 100
 
 // Recover brings states "moving", "half" and "orphan" back to states that
 // somebody moves on. It must run before the router takes the first message and
 // while no other router runs (the caller holds the router's pid file); the
 // scheduler may be running, since it never touches an incomplete or orphaned
-// control file. note is told each thing done.
+// control file. note is told each thing done. A message that cannot be read or moved
+// is left as it is, and does not stop the others.
 //
 // Cost: one directory scan of queue/ and transport/ and the last bytes of each
 // control file; after a boot, all bytes of each control file.
@@ -39,7 +44,7 @@ func (s *Spool) Recover(note func(id ID, what string)) (Recovered, error) {
 			return rec, err
 		}
 		for id := range queued {
-			if err := s.recoverQueued(id, controls[id], sameBoot, &rec, note); err != nil {
+			if err := failed(id, s.recoverQueued(id, controls[id], sameBoot, &rec, note), &rec, note); err != nil {
 				return rec, err
 			}
 		}
@@ -47,12 +52,27 @@ func (s *Spool) Recover(note func(id ID, what string)) (Recovered, error) {
 			if queued[id] {
 				continue
 			}
-			if err := s.recoverOrphan(id, &rec, note); err != nil {
+			if err := failed(id, s.recoverOrphan(id, &rec, note), &rec, note); err != nil {
 				return rec, err
 			}
 		}
 	}
+	if rec.Failed > 0 {
+		return rec, nil // so that the next recovery is a thorough one
+	}
 	return rec, s.recovered()
+}
+
+// failed notes an error of one message. It returns it if there are too many.
+func failed(id ID, err error, rec *Recovered, note func(ID, string)) error {
+	if err == nil {
+		return nil
+	}
+	if rec.Failed++; rec.Failed > maxFailed {
+		return fmt.Errorf("recover %s: %w", id, err)
+	}
+	note(id, fmt.Sprintf("cannot be recovered, left as it is: %v", err))
+	return nil
 }
 
 func (s *Spool) recoverQueued(id ID, hasControl, sameBoot bool, rec *Recovered, note func(ID, string)) error {
@@ -66,12 +86,16 @@ func (s *Spool) recoverQueued(id ID, hasControl, sameBoot bool, rec *Recovered, 
 		}
 	}
 	err := s.disk().Rename(s.QueuePath(id), s.Path(RouterDir, id))
-	if errors.Is(err, fs.ErrNotExist) { // the scheduler finished it meanwhile
-		return nil
-	}
-	if err == nil {
+	switch {
+	case err == nil:
 		rec.Requeued++
 		note(id, "routing was interrupted: back to router")
+	case errors.Is(err, fs.ErrNotExist): // the scheduler finished it meanwhile
+		return nil
+	case errors.Is(err, fs.ErrExist):
+		rec.Quarantined++
+		note(id, "routing was interrupted, and router/ has the message too: moved to postman")
+		return s.Quarantine(id, "found in queue/ without a control file, while router/ had the message too")
 	}
 	return err
 }
@@ -199,21 +223,30 @@ func EachID(dir string, fn func(ID) error) error {
 	}
 }
 
-// Sweep removes what submitters that died left in public/ longer than age ago.
+// Sweep removes what submitters that died left in public/ longer than age ago. Every
+// local user can fill that directory, so it is read in bounded memory.
 func (s *Spool) Sweep(age time.Duration) (removed int, err error) {
-	dir := filepath.Join(s.Root, PublicDir)
-	entries, err := os.ReadDir(dir)
+	d, err := os.Open(filepath.Join(s.Root, PublicDir))
 	if err != nil {
 		return 0, err
 	}
-	for _, e := range entries {
-		st, err := e.Info()
-		if err != nil || !st.Mode().IsRegular() || time.Since(st.ModTime()) < age {
-			continue
+	defer d.Close()
+	for {
+		entries, err := d.ReadDir(1024)
+		for _, e := range entries {
+			st, err := e.Info()
+			if err != nil || !st.Mode().IsRegular() || time.Since(st.ModTime()) < age {
+				continue
+			}
+			if err := os.Remove(filepath.Join(d.Name(), e.Name())); err == nil {
+				removed++
+			}
 		}
-		if err := os.Remove(filepath.Join(dir, e.Name())); err == nil {
-			removed++
+		switch {
+		case errors.Is(err, io.EOF):
+			return removed, nil
+		case err != nil:
+			return removed, fmt.Errorf("read %s: %w", d.Name(), err)
 		}
 	}
-	return removed, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -335,6 +336,26 @@ func TestStopAfterEachStep(t *testing.T) {
 	}
 }
 
+// A message that the file system refuses does not keep the router from the others.
+func TestRecoverGoesOn(t *testing.T) {
+	s := newSpool(t)
+	bad, twice, good := submit(t, s, "bad\n"), submit(t, s, "twice\n"), submit(t, s, "good\n")
+	for _, id := range []ID{bad, twice, good} {
+		os.Rename(s.Path(RouterDir, id), s.QueuePath(id))
+	}
+	os.Mkdir(s.ControlPath(bad), 0o700) // cannot be read as a file
+	os.WriteFile(s.Path(RouterDir, twice), []byte("env-end\nthe other\n"), 0o600)
+	rec, err := s.Recover(func(ID, string) {})
+	if want := (Recovered{Requeued: 1, Quarantined: 1, Failed: 1}); err != nil || rec != want {
+		t.Errorf("recovered %+v, %v, want %+v", rec, err, want)
+	}
+	for _, path := range []string{s.QueuePath(bad), s.Path(PostmanDir, twice), s.Path(RouterDir, twice), s.Path(RouterDir, good)} {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // tear leaves what a process that dies in the middle of an event leaves.
 func tear(s *Spool, id ID) {
 	b, _ := os.ReadFile(s.ControlPath(id))
@@ -470,8 +491,17 @@ func TestSweep(t *testing.T) {
 	os.WriteFile(old, nil, 0o600)
 	os.Chtimes(old, time.Time{}, time.Now().Add(-25*time.Hour))
 	os.WriteFile(filepath.Join(s.Root, PublicDir, "1.new"), nil, 0o600)
+	os.Symlink(old, filepath.Join(s.Root, PublicDir, "1.link"))
 	if n, err := s.Sweep(24 * time.Hour); n != 1 || err != nil {
 		t.Errorf("removed %d, %v", n, err)
+	}
+	for i := range 3000 { // more than are read at once
+		path := filepath.Join(s.Root, PublicDir, fmt.Sprintf("2.%d", i))
+		os.WriteFile(path, nil, 0o600)
+		os.Chtimes(path, time.Time{}, time.Now().Add(-25*time.Hour))
+	}
+	if n, err := s.Sweep(24 * time.Hour); n != 3000 || err != nil {
+		t.Errorf("removed %d of 3000, %v", n, err)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -163,6 +164,9 @@ func (a *agent) argv(r *run) ([]string, error) {
 	}
 	for _, flag := range "fr" {
 		if a.mailer.flags.has(byte(flag)) {
+			if strings.HasPrefix(r.sender, "-") {
+				return nil, errOption
+			}
 			argv = slices.Insert(argv, 1, "-"+string(flag), orNull(r.sender))
 		}
 	}

@@ -168,6 +168,11 @@ func TestDeliver(t *testing.T) {
 	if r := deliver(rcpts("-oops")); r[0].Status != "5.1.3" {
 		t.Errorf("hyphen: %+v", r)
 	}
+	m = rcpts("joe@y")
+	m.Groups[0].Sender.User = "-oops@x"
+	if r := site(t, "mailer x flags=f command='"+prog+" $u'")(m); r[0].Status != "5.1.3" {
+		t.Errorf("hyphen of the sender: %+v", r)
+	}
 }
 
 func TestBSMTP(t *testing.T) {

@@ -162,7 +162,7 @@ func recoverSpool(s *spool.Spool, log *slog.Logger) error {
 		log.Warn("recovered", "spoolid", string(id), "action", what)
 	})
 	if err == nil && rec != (spool.Recovered{}) {
-		log.Info("spool recovered", "requeued", rec.Requeued, "orphans", rec.Orphans, "quarantined", rec.Quarantined)
+		log.Info("spool recovered", "requeued", rec.Requeued, "orphans", rec.Orphans, "quarantined", rec.Quarantined, "failed", rec.Failed)
 	}
 	return err
 }

@@ -100,6 +100,18 @@ func parts(t *testing.T, r *Report) (h mail.Header, types, bodies []string, raw 
 	return m.Header, types, bodies, raw
 }
 
+// A Message-ID that fills a line has no room in one of the report.
+func TestLongMessageID(t *testing.T) {
+	r := sample(FailureReport)
+	r.Header = []byte("Message-ID: <" + strings.Repeat("x", 990) + "@y>\n\n")
+	raw, _ := r.Build()
+	for line := range strings.Lines(string(raw[:bytes.Index(raw, []byte("\n\n"))])) {
+		if len(line) > 998 {
+			t.Errorf("a line of %d octets: %.40s", len(line), line)
+		}
+	}
+}
+
 func TestFailureReport(t *testing.T) {
 	h, types, bodies, raw := parts(t, sample(FailureReport))
 	if got := strings.Join(types, " "); got != "text/plain message/delivery-status message/rfc822" {

@@ -89,7 +89,7 @@ func (r *Report) appendHeader(b []byte, subject, boundary string, eightBit bool)
 	add("Subject", subject)
 	add("Date", rfc5322.FormatDate(r.Date))
 	add("Message-ID", rfc5322.MessageID(r.ID+"."+r.Kind.String(), r.ReportingMTA))
-	if ids := rfc5322.ParseMessageIDs(r.field("Message-ID")); len(ids) > 0 && ascii(ids[0]) {
+	if ids := rfc5322.ParseMessageIDs(r.field("Message-ID")); len(ids) > 0 && ascii(ids[0]) && len(ids[0]) <= maxFieldText {
 		add("References", ids[0])
 	}
 	add("Auto-Submitted", "auto-replied")
