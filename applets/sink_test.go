@@ -21,15 +21,17 @@ type sink struct {
 	dir string
 	l   net.Listener
 
-	mu   sync.Mutex
-	mode string // "ok", or the reply to every RCPT
-	n    int
+	mu     sync.Mutex
+	mode   string   // "ok", or the reply to every RCPT
+	offers []string // in reply to EHLO, beyond what it always offers
+	n      int
 }
 
 var sinks sync.Map // by WORK directory
 
 // sinkCmd starts the sink on $SINKPORT, or changes its mode:
-// "sink ok", "sink 451 4.2.2 full", "sink stop".
+// "sink ok", "sink 451 4.2.2 full", "sink stop". "sink offers DELIVERBY" changes what
+// it offers; each word is a line.
 func sinkCmd(ts *testscript.TestScript, neg bool, args []string) {
 	work := ts.Getenv("WORK")
 	if v, ok := sinks.Load(work); ok {
@@ -41,7 +43,11 @@ func sinkCmd(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.mode = strings.Join(args, " ")
+		if args[0] == "offers" {
+			s.offers = args[1:]
+		} else {
+			s.mode = strings.Join(args, " ")
+		}
 		return
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:"+ts.Getenv("SINKPORT"))
@@ -78,7 +84,13 @@ func (s *sink) session(c net.Conn) {
 		verb, _, _ := strings.Cut(strings.ToUpper(line), " ")
 		switch verb {
 		case "EHLO":
-			say("250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250 DSN")
+			text := "250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n"
+			s.mu.Lock()
+			for _, line := range s.offers {
+				text += "250-" + line + "\r\n"
+			}
+			s.mu.Unlock()
+			say(text + "250 DSN")
 		case "MAIL":
 			envelope.Reset()
 			rcpts = 0
