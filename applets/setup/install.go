@@ -180,7 +180,7 @@ func (o *options) handOver(p paths, uid, gid int) error {
 		}
 	}
 	// A service manager may start it as this user.
-	pid, err := os.OpenFile(filepath.Join(p.spool, spool.RunDir, "smtpserver.pid"), os.O_WRONLY|os.O_CREATE|syscall.O_NOFOLLOW, 0o644)
+	pid, err := os.OpenFile(filepath.Join(p.spool, spool.RunDir, "smtpserver.pid"), os.O_WRONLY|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}

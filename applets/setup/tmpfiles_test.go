@@ -37,7 +37,7 @@ func TestTmpfiles(t *testing.T) {
 			}
 		}
 	}
-	fmt.Fprintf(&b, "f %-40s 0644 zmailer zmailer - -\n", filepath.Join(p.spool, "run/smtpserver.pid"))
+	fmt.Fprintf(&b, "f %-40s 0600 zmailer zmailer - -\n", filepath.Join(p.spool, "run/smtpserver.pid"))
 	line(p.logs, 0o755, "root root")
 	fmt.Fprintf(&b, "f %-40s 0640 zmailer zmailer - -\n", filepath.Join(p.logs, "smtpserver"))
 	if *update {

@@ -62,6 +62,26 @@ func TestPidFile(t *testing.T) {
 	if _, err := LockPidFile(path); !errors.As(err, &running) || running.Pid != os.Getpid() {
 		t.Fatalf("second lock: %v", err)
 	}
+	// Nobody else may open it: who can, can lock it for ever.
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", st.Mode(), err)
+	}
+	if pid := holder(path); pid != os.Getpid() && pid != 0 {
+		t.Errorf("held by %d, not by %d", pid, os.Getpid())
+	}
+	p.Close()
+	if pid := holder(path); pid != 0 {
+		t.Errorf("released, and held by %d", pid)
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = LockPidFile(path); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("mode of an old file %v, %v", st.Mode(), err)
+	}
 	p.Close()
 	if pid, _ := Running(path); pid != 0 {
 		t.Fatalf("released: still %d", pid)
