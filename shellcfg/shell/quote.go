@@ -122,7 +122,7 @@ func quoteWord(s string) string {
 		c := s[i]
 		switch {
 		case strings.IndexByte(" \t'\"\\|&;()<>!{}*[]?^$`,", c) >= 0,
-			c == '#' && i == 0, c == '~' && i == 0:
+			c == '#' && i == 0, c == '~' && (i == 0 || s[i-1] == ':' || s[i-1] == '='):
 			b.WriteByte('\\')
 		}
 		b.WriteByte(c)
