@@ -518,3 +518,33 @@ intercept() {
 		t.Errorf("deferred: %v, released %v", err, st.spool.Released(id))
 	}
 }
+
+// TestReleasedUndecided: where the policy has nothing but "freeze" to say, the stock
+// policy decides about a released message, and what the policy says besides counts.
+func TestReleasedUndecided(t *testing.T) {
+	for name, tt := range map[string]struct{ policy, to, want string }{
+		"router":         {`router() { freeze 'all of it'; }`, "joe@example.org", "local joe joe@example.org"},
+		"router, remote": {`router() { freeze 'all of it'; }`, "x@far.example", "smtp far.example x@far.example"},
+		"hook of stock":  {`elsewhere() { freeze 'out'; }`, "x@far.example", "smtp far.example x@far.example"},
+		"below a list":   {`elsewhere() { freeze 'out'; }`, "both@example.org", "smtp far.example x@far.example; local joe joe@example.org"},
+		"a decision":     {`router() { freeze 'all of it'; deliver hold '' "$1"; }`, "joe@example.org", "hold  joe@example.org"},
+	} {
+		st := newSite(t, map[string]string{"router.cf": ". cf/router.cf\n" + tt.policy + "\n", "db/aliases": "both: x@far.example, joe\n"})
+		id := st.submit(to(tt.to), "Subject: x\n\n")
+		if err := st.route(id); err != nil || !st.in(spool.FreezerDir, id) {
+			t.Fatalf("%s: not frozen: %v", name, err)
+		}
+		if err := st.spool.Release(id); err != nil {
+			t.Fatal(err)
+		}
+		if err := st.route(id); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, st.log)
+		}
+		if got := rcpts(st.read(id)); got != "[sender@remote.example]; "+tt.want {
+			t.Errorf("%s: %s", name, got)
+		}
+		if st.spool.Released(id) {
+			t.Errorf("%s: the note is still there", name)
+		}
+	}
+}

@@ -137,9 +137,11 @@ func verdict(c *shell.Call, action Action, status string) int {
 }
 
 // freezeCommand is freeze TEXT. For a message that the administrator has released
-// from the freezer nothing is decided: the script goes on as without it.
+// from the freezer nothing is decided: the script goes on as without it, and if it
+// decides nothing else the stock policy does.
 func freezeCommand(c *shell.Call) int {
 	if s, ok := c.Host.(*Session); ok && s.msg.Released {
+		s.thawed = true
 		return 0
 	}
 	return decide(c, Decision{Action: Freeze, Text: rfc5322.OneLine(strings.Join(c.Args, " "), 500)})

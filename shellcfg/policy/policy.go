@@ -58,6 +58,7 @@ type Policy struct {
 	conf     *shellcfg.Conf
 	log      *slog.Logger
 	users    *users.Users
+	vars     map[string]string // Config.Vars
 	dns      resolver.Resolver
 	prog     *shell.Program
 	tables   []*relations.Relation
@@ -82,15 +83,17 @@ func Load(ctx context.Context, c Config) (*Policy, error) {
 }
 
 // load returns a policy with an error too, which knows its sources only.
-func load(ctx context.Context, c Config) (*Policy, error) {
-	p := &Policy{conf: c.Conf, log: c.Log, users: c.Users, dns: c.DNS}
+func load(ctx context.Context, c Config) (*Policy, error) { return loadFrom(ctx, c, false) }
+
+func loadFrom(ctx context.Context, c Config, stock bool) (*Policy, error) {
+	p := &Policy{conf: c.Conf, log: c.Log, users: c.Users, vars: c.Vars, dns: c.DNS}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
 	if p.users == nil {
 		p.users = users.New(users.System(c.Conf.Path("db/users")))
 	}
-	l := &loader{p: p, cfg: c, hash: sha256.New(), faked: make(map[string]bool)}
+	l := &loader{p: p, cfg: c, pure: stock, hash: sha256.New(), faked: make(map[string]bool)}
 	if p.dns == nil {
 		dns, err := resolver.New(resolver.Config{Log: p.log})
 		if err != nil {
@@ -123,6 +126,7 @@ type loader struct {
 	env   relations.Env
 	hash  hash.Hash
 	faked map[string]bool // fakes that a declaration has taken
+	pure  bool            // the stock policy, whatever $MAILVAR has
 
 	loaded bool // from here on many sessions use it at once
 }

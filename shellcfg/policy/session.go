@@ -26,6 +26,7 @@ type Session struct {
 	OnDuplicate func(addr string)
 
 	p    *Policy
+	ctx  context.Context
 	sh   *shell.Session
 	msg  *Message
 	rcpt Recipient // in work, or none
@@ -44,6 +45,7 @@ type Session struct {
 	failure string // a lookup that could not be made
 	failPos shell.Position
 	claimed bool     // the policy said "ours"
+	thawed  bool     // it would have frozen the message, which was released
 	edit    Decision // what crossbar makes of a delivery
 	edits   []HeaderEdit
 	phase   phase
@@ -94,8 +96,8 @@ func (p *Policy) Session(ctx context.Context, msg *Message) *Session {
 	if !ok {
 		s = &Session{seen: make(map[string]struct{}), leaves: make(map[string]struct{})}
 	}
-	s.p, s.msg = p, msg
-	s.sh = p.prog.Session(relations.Pin(ctx), s)
+	s.p, s.msg, s.ctx = p, msg, relations.Pin(ctx)
+	s.sh = p.prog.Session(s.ctx, s)
 	return s
 }
 
@@ -166,6 +168,9 @@ func (s *Session) visit(f *frame) bool {
 	}
 	s.begin(f)
 	status, err := s.call(f)
+	if s.thawed && status != statusTemp && err == nil && s.undecided() {
+		status, err = s.callStock(f)
+	}
 	if err == nil && f.kind == bad {
 		return s.give(f, Decision{Action: Reject, Status: "5.1.3", Text: "bad address syntax", Why: where(f)})
 	}
@@ -181,7 +186,7 @@ func where(f *frame) shell.Position {
 }
 
 func (s *Session) begin(f *frame) {
-	s.cur, s.made, s.lists, s.failure = f, s.made[:0], s.lists[:0], ""
+	s.cur, s.made, s.lists, s.failure, s.thawed = f, s.made[:0], s.lists[:0], "", false
 }
 
 // call runs the function for the address.
@@ -197,6 +202,29 @@ func (s *Session) call(f *frame) (int, error) {
 		if err != nil || status == statusTemp || len(s.made)+len(s.lists) > 0 || s.failure != "" {
 			return status, err
 		}
+	}
+	return s.sh.Call("router", f.addr, f.local, f.domain)
+}
+
+// undecided says that the call has left nothing behind.
+func (s *Session) undecided() bool { return len(s.made)+len(s.lists) == 0 && s.failure == "" }
+
+// callStock runs the stock policy's function for an address: of a message that was
+// released, where the policy has nothing but "freeze" to say.
+func (s *Session) callStock(f *frame) (status int, err error) {
+	stock, err := loadFrom(s.ctx, Config{Conf: s.p.conf, Log: s.p.log, DNS: s.p.dns, Users: s.p.users, Vars: s.p.vars}, true)
+	if err != nil {
+		return 0, fmt.Errorf("stock policy for a released message: %w", err)
+	}
+	own := s.sh
+	s.sh = stock.prog.Session(s.ctx, s)
+	defer func() {
+		s.sh.Close()
+		s.sh = own
+		err = errors.Join(err, stock.Close())
+	}()
+	if f.kind != address {
+		return s.sh.Call("member", f.kind.String(), f.addr)
 	}
 	return s.sh.Call("router", f.addr, f.local, f.domain)
 }

@@ -57,6 +57,10 @@ func (p *Policy) Changed() bool {
 
 // main opens $MAILVAR/router.cf or the stock policy.
 func (l *loader) main() (string, io.ReadCloser, error) {
+	if l.pure {
+		r, err := l.stock("router.cf")
+		return "cf/router.cf", r, err
+	}
 	path := l.p.conf.Path("router.cf")
 	r, err := l.read(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -70,11 +74,15 @@ func (l *loader) main() (string, io.ReadCloser, error) {
 // of the stock library, unless $MAILVAR/cf/NAME is there; other relative names are
 // below MAILVAR.
 func (l *loader) open(name string) (io.ReadCloser, error) {
-	if filepath.IsAbs(name) {
+	rest, library := strings.CutPrefix(name, "cf/")
+	switch {
+	case filepath.IsAbs(name):
 		return l.read(name)
+	case library && l.pure:
+		return l.stock(rest)
 	}
 	r, err := l.read(l.p.conf.Path(name))
-	if rest, ok := strings.CutPrefix(name, "cf/"); ok && errors.Is(err, fs.ErrNotExist) {
+	if library && errors.Is(err, fs.ErrNotExist) {
 		return l.stock(rest)
 	}
 	return r, err
