@@ -96,21 +96,23 @@ func (l *list) read(o options, here *shellcfg.Conf, stdin io.Reader) error {
 	return fromFile(o.addresses, stdin, l.fromLines)
 }
 
-func compareConfigs(ctx context.Context, here *shellcfg.Conf, oldName, newName string, addrs []string) (_ *Report, err error) {
+func compareConfigs(ctx context.Context, here *shellcfg.Conf, oldName, newName string, addrs []string) (r *Report, err error) {
 	var both [2]*policy.Policy
 	for i, name := range []string{oldName, newName} {
-		conf, err := find(here, name)
-		if err != nil {
-			return nil, err
-		}
-		p, err := policy.Load(ctx, policy.Config{Conf: conf})
-		if err != nil {
+		if both[i], err = load(ctx, here, name); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		defer func() { err = errors.Join(err, p.Close()) }()
-		both[i] = p
+		defer func() { err = errors.Join(err, both[i].Close()) }()
 	}
 	return compare(ctx, both[0], both[1], addrs)
+}
+
+func load(ctx context.Context, here *shellcfg.Conf, name string) (*policy.Policy, error) {
+	conf, err := find(here, name)
+	if err != nil {
+		return nil, err
+	}
+	return policy.Load(ctx, policy.Config{Conf: conf})
 }
 
 // find loads the configuration that a word of the command line names.

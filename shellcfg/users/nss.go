@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"strconv"
@@ -137,9 +136,7 @@ func (n *nss) ask(ctx context.Context, database, key string) (string, error) {
 	switch {
 	case errors.As(err, &exit) && exit.ExitCode() == 2: // not found
 		out = nil
-	case errors.Is(err, fs.ErrNotExist): // a host without getent has no such sources
-		out = nil
-	case err != nil:
+	case err != nil: // that getent is missing too: nobody can say what the other sources know
 		return "", fmt.Errorf("getent %s: %w", database, err)
 	}
 	first, _, _ := bytes.Cut(out, []byte("\n"))

@@ -150,6 +150,11 @@ esac
 	if after, _ := os.ReadFile(dir + "/calls"); len(after) != len(before) {
 		t.Error("an answer was not remembered")
 	}
+	missing := s
+	missing.Getent = dir + "/none"
+	if _, found, err := New(missing).Lookup("ldap"); found || err == nil {
+		t.Errorf("without getent nobody can say who is in another source: %v %v", found, err)
+	}
 	write(t, s.Nsswitch, "passwd: files\n")
 	if _, found, err := New(s).Lookup("ldap"); found || err != nil {
 		t.Errorf("files only: %v %v", found, err)
