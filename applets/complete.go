@@ -46,7 +46,7 @@ func completionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "completion bash|zsh|fish [PROGRAM]",
 		Short:   "Print what makes a shell complete arguments",
-		GroupID: string(Admin),
+		GroupID: string(Upkeep),
 		Long: `Print a script for the shell, for zmailer or for a PROGRAM: mailq. Installed with the
 mailer, it is found by the shell; otherwise:
 

@@ -35,7 +35,7 @@ func Main(args []string) int {
 			return run(row, name, rest)
 		}
 	} else if row := applet(rest); row != nil {
-		return run(row, row.Name, rest[1:])
+		return run(row, "zmailer "+row.Name, rest[1:])
 	}
 	return runCommand(root(), "zmailer", rest)
 }
@@ -106,7 +106,10 @@ func run(row *Applet, name string, args []string) int {
 		debug.SetGCPercent(row.Collect)
 	}
 	cmd := row.Command()
-	if name != row.Name {
+	switch {
+	case strings.HasPrefix(name, "zmailer "): // help has the words that were typed
+		cmd.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: name}
+	case name != row.Name:
 		cmd.Use = name + strings.TrimPrefix(cmd.Use, row.Name)
 	}
 	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
@@ -125,6 +128,10 @@ func runCommand(cmd *cobra.Command, name string, args []string) int {
 	defer stop()
 	cmd.SetArgs(args)
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.CompletionOptions.DisableDefaultCmd = true // there is our own
+	for _, c := range append(cmd.Commands(), cmd) {
+		c.DisableFlagsInUseLine = true // Use has them
+	}
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return proc.Exit(proc.Usage, "%w\nTry '%s --help'.", err, c.CommandPath())
 	})

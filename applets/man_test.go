@@ -31,7 +31,7 @@ func TestManualPages(t *testing.T) {
 			continue
 		}
 		text := manual(t, row.Name)
-		if row.Class != Admin {
+		if row.Class != Admin && row.Class != Upkeep {
 			continue
 		}
 		row.Command().LocalFlags().VisitAll(func(f *pflag.Flag) {

@@ -12,20 +12,26 @@ import (
 // root is the zmailer command with every program below it.
 func root() *cobra.Command {
 	root := control.Command()
-	for _, class := range []Class{Admin, Daemon, User, Agent} {
+	for _, class := range []Class{Control, Queue, Admin, Upkeep, Daemon, User, Agent} {
 		root.AddGroup(&cobra.Group{ID: string(class), Title: string(class) + ":"})
 	}
-	root.AddCommand(queue.Commands()...)
-	for _, cmd := range root.Commands() {
-		cmd.GroupID = string(Admin)
-	}
 	verbs := make(map[string]*cobra.Command)
-	for _, cmd := range root.Commands() {
-		verbs[cmd.Name()] = cmd
+	group := func(class Class, list ...*cobra.Command) {
+		for _, cmd := range list {
+			cmd.GroupID = string(class)
+			verbs[cmd.Name()] = cmd
+		}
 	}
+	group(Control, root.Commands()...)
+	onQueue := queue.Commands()
+	group(Queue, onQueue...)
+	group(Queue, verbs["resubmit"])
+	root.AddCommand(onQueue...)
 	for _, row := range Table() {
 		if verb := verbs[row.Name]; verb != nil {
-			verb.GroupID = string(row.Class) // which starts the program
+			if !row.Hidden { // else the verb has nothing but the name in common
+				verb.GroupID = string(row.Class) // which starts the program
+			}
 			continue
 		}
 		cmd := row.Command()
@@ -35,8 +41,7 @@ func root() *cobra.Command {
 	root.AddCommand(appletsCommand(), versionCommand())
 	root.Version = versionText()
 	root.SetVersionTemplate("zmailer {{.Version}}\n")
-	root.SetHelpCommandGroupID(string(Admin))
-	root.CompletionOptions.DisableDefaultCmd = true // there is our own
+	root.SetHelpCommandGroupID(string(Upkeep))
 	root.AddCommand(completionCommand())
 	complete(root)
 	return root
@@ -48,7 +53,7 @@ func appletsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "applets",
 		Short:   "List the programs this binary acts as",
-		GroupID: string(Admin),
+		GroupID: string(Upkeep),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, row := range Table() {

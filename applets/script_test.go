@@ -29,14 +29,20 @@ func TestMain(m *testing.M) {
 func act() { os.Exit(Main(os.Args)) }
 
 func TestScripts(t *testing.T) {
-	params := testscript.Params{Dir: "../testdata/script"}
+	params := scriptParams()
+	params.Dir = "../testdata/script"
 	if testing.Short() {
 		// Under the race detector: one script for each part of the way. The others wait
 		// for real programs, which has its limits on a machine that is slowed down.
-		params = testscript.Params{Files: []string{"../testdata/script/control.txtar", "../testdata/script/local.txtar", "../testdata/script/relay.txtar"}}
+		params.Dir = ""
+		params.Files = []string{"../testdata/script/control.txtar", "../testdata/script/local.txtar", "../testdata/script/relay.txtar"}
 	}
-	testscript.Run(t, testscript.Params{
-		Dir: params.Dir, Files: params.Files,
+	testscript.Run(t, params)
+}
+
+// scriptParams is what scripts have to work with.
+func scriptParams() testscript.Params {
+	return testscript.Params{
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("USER", "joe")
@@ -55,9 +61,10 @@ func TestScripts(t *testing.T) {
 			"versions": versionsCmd,
 			"caller":   callerCmd,
 			"sent":     sentCmd,
+			"page":     pageCmd,
 		},
 		Condition: condition,
-	})
+	}
 }
 
 // instanceCmd sets up an instance below $WORK/z with the local users joe and ann,

@@ -43,7 +43,14 @@ const (
 	Daemon Class = "Daemons"
 	User   Class = "Programs of an existing installation"
 	Agent  Class = "Transport agents"
-	Admin  Class = "Administration"
+	Admin  Class = "Configuration and policy"
+	Upkeep Class = "Installation and spool"
+)
+
+// The classes of verbs that are no programs.
+const (
+	Control Class = "Starting and stopping"
+	Queue   Class = "The queue"
 )
 
 // An Applet is one program.
@@ -95,14 +102,14 @@ func Table() []Applet {
 		{Name: "dkim-key", Class: Admin, Help: "Make a key that signs mail of a domain, and print its DNS record", Command: dkimkey.Command},
 		{Name: "tlsrpt", Class: Admin, Help: "Report to other domains how our mail to them was encrypted", Command: tlsrpt.Command},
 		{Name: "ta-test", Class: Admin, Help: "Prove that a transport agent speaks the protocol", Command: tatest.Command},
-		{Name: "fsck", Class: Admin, Help: "Check every file of the spool, and repair what is wrong", Command: fsck.Command},
-		{Name: "cleanup", Class: Admin, Help: "Remove rubbish from the spool", Command: fsck.CleanupCommand},
-		{Name: "install", Class: Admin, Help: "Install this binary", Command: installCommand},
+		{Name: "fsck", Class: Upkeep, Help: "Check every file of the spool, and repair what is wrong", Command: fsck.Command},
+		{Name: "cleanup", Class: Upkeep, Help: "Remove rubbish from the spool", Command: fsck.CleanupCommand},
+		{Name: "install", Class: Upkeep, Help: "Install this binary", Command: installCommand},
 		{Name: "init", Class: Admin, Help: "Configure this host for what it is to be", Command: initCommand},
-		{Name: "container", Class: Admin, Help: "Run as the only process of a container", Command: containerCommand},
+		{Name: "container", Class: Upkeep, Help: "Run as the only process of a container", Command: containerCommand},
 		{Name: "import", Class: Admin, Help: "Read the configuration of another mailer, or take over its queue", Command: importCommand},
-		{Name: "upgrade-check", Class: Admin, Help: "Say what it means to run this program instead of the one that runs", Command: upgrade.Command},
-		{Name: "try", Class: Admin, Help: "Try an installation out", Command: setup.TryCommand},
+		{Name: "upgrade-check", Class: Upkeep, Help: "Say what it means to run this program instead of the one that runs", Command: upgrade.Command},
+		{Name: "try", Class: Upkeep, Help: "Try an installation out", Command: setup.TryCommand},
 	}
 }
 

@@ -40,7 +40,7 @@ func versionText() string {
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Say which version this is", GroupID: string(Admin), Args: cobra.NoArgs,
+		Use: "version", Short: "Say which version this is", GroupID: string(Upkeep), Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "zmailer %s (%s, %s/%s)\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err

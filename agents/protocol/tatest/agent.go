@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -45,6 +46,9 @@ func (b *bench) start() (*agent, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
+		return nil, err
+	}
+	if path, err = filepath.Abs(path); err != nil { // it runs in another directory
 		return nil, err
 	}
 	a := &agent{b: b, events: make(chan protocol.Event, 1024), ended: make(chan error, 1)}
