@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 
+	"zmailer/agents/dkim"
 	"zmailer/spool/rfc5322"
 )
 
@@ -35,51 +36,7 @@ const (
 // A set is what one handler added.
 type set struct {
 	results, message, seal *rfc5322.Field
-	tags                   tags // of the seal
-}
-
-// tags are the parts of a DKIM-like field, RFC 6376 §3.2. White space in values
-// is kept.
-type tags map[string]string
-
-var errTags = errors.New("field is no list of tags")
-
-func parseTags(s string) (tags, error) {
-	t := make(tags)
-	list := strings.Split(s, ";")
-	for i, part := range list {
-		if strings.TrimSpace(part) == "" && i == len(list)-1 {
-			break // one ; may end the list
-		}
-		name, value, ok := strings.Cut(part, "=")
-		name = strings.TrimSpace(name)
-		if _, twice := t[name]; !ok || twice || !isTagName(name) {
-			return nil, errTags
-		}
-		t[name] = strings.TrimSpace(value)
-	}
-	return t, nil
-}
-
-func isTagName(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
-		if !letter && (i == 0 || !(c == '_' || '0' <= c && c <= '9')) {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// packed is a value without white space.
-func (t tags) packed(name string) string {
-	return strings.Map(func(r rune) rune {
-		if r == ' ' || r == '\t' || r == '\r' || r == '\n' {
-			return -1
-		}
-		return r
-	}, t[name])
+	tags                   dkim.Tags // of the seal
 }
 
 // instance reads the tag i of a set's field; of ARC-Authentication-Results it is
@@ -95,7 +52,7 @@ func instance(f *rfc5322.Field) (int, error) {
 		}
 		text = strings.TrimSpace(value)
 	} else {
-		t, err := parseTags(body)
+		t, err := dkim.ParseTags(body)
 		if err != nil {
 			return 0, err
 		}
@@ -145,7 +102,7 @@ func sets(h rfc5322.Header) ([]set, error) {
 			return nil, errors.New("a set is not complete")
 		}
 		var err error
-		if s.tags, err = parseTags(s.seal.Unfolded()); err != nil {
+		if s.tags, err = dkim.ParseTags(s.seal.Unfolded()); err != nil {
 			return nil, err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"zmailer/agents/dkim"
 	"zmailer/spool/rfc5322"
 )
 
@@ -107,19 +108,19 @@ func (v *verification) checkSeal(chain []set) error {
 func sealed(chain []set) string {
 	var b strings.Builder
 	for i := range chain {
-		b.WriteString(relaxedField(chain[i].results))
-		b.WriteString(relaxedField(chain[i].message))
+		b.WriteString(dkim.RelaxedField(chain[i].results))
+		b.WriteString(dkim.RelaxedField(chain[i].message))
 		if i < len(chain)-1 {
-			b.WriteString(relaxedField(chain[i].seal))
+			b.WriteString(dkim.RelaxedField(chain[i].seal))
 		}
 	}
-	b.WriteString(strings.TrimSuffix(relaxedField(without(chain[len(chain)-1].seal)), "\r\n"))
+	b.WriteString(strings.TrimSuffix(dkim.RelaxedField(dkim.WithoutSignature(chain[len(chain)-1].seal)), "\r\n"))
 	return b.String()
 }
 
 // verify checks a signature with the key that the tags name.
-func (v *verification) verify(t tags, text string) error {
-	sig, err := base64.StdEncoding.DecodeString(t.packed("b"))
+func (v *verification) verify(t dkim.Tags, text string) error {
+	sig, err := base64.StdEncoding.DecodeString(t.Packed("b"))
 	if err != nil || len(sig) == 0 {
 		return errors.New("bad signature")
 	}
@@ -135,13 +136,13 @@ func (v *verification) verify(t tags, text string) error {
 	if err != nil {
 		return err
 	}
-	return checkSignature(key, strings.ToLower(t["a"]), text, sig)
+	return dkim.CheckSignature(key, strings.ToLower(t["a"]), text, sig)
 }
 
 // checkMessage checks an ARC-Message-Signature, which is a DKIM signature but for
 // its version: RFC 8617 §4.1.2.
 func (v *verification) checkMessage(f *rfc5322.Field, h rfc5322.Header, body io.Reader) error {
-	t, err := parseTags(f.Unfolded())
+	t, err := dkim.ParseTags(f.Unfolded())
 	if err != nil {
 		return err
 	}
@@ -154,11 +155,11 @@ func (v *verification) checkMessage(f *rfc5322.Field, h rfc5322.Header, body io.
 	if err != nil {
 		return err
 	}
-	field := relaxedField
+	field := dkim.RelaxedField
 	if headerForm == "simple" {
-		field = simpleField
+		field = dkim.SimpleField
 	}
-	names := strings.Split(t.packed("h"), ":")
+	names := strings.Split(t.Packed("h"), ":")
 	var b strings.Builder
 	for _, f := range pick(h, names) {
 		b.WriteString(field(f))
@@ -168,12 +169,12 @@ func (v *verification) checkMessage(f *rfc5322.Field, h rfc5322.Header, body io.
 			return errors.New("it signs a seal")
 		}
 	}
-	b.WriteString(strings.TrimSuffix(field(without(f)), "\r\n"))
+	b.WriteString(strings.TrimSuffix(field(dkim.WithoutSignature(f)), "\r\n"))
 	sum, err := bodyHash(body, bodyForm == "relaxed", t)
 	if err != nil {
 		return err
 	}
-	if want, err := base64.StdEncoding.DecodeString(t.packed("bh")); err != nil || string(want) != string(sum) {
+	if want, err := base64.StdEncoding.DecodeString(t.Packed("bh")); err != nil || string(want) != string(sum) {
 		return errors.New("body has changed")
 	}
 	return v.verify(t, b.String())
@@ -181,7 +182,7 @@ func (v *verification) checkMessage(f *rfc5322.Field, h rfc5322.Header, body io.
 
 // forms reads the tag c. Without it, signers of chains mean the relaxed forms, and
 // verifiers take them so, though DKIM's default would be the simple ones.
-func forms(t tags) (header, body string, err error) {
+func forms(t dkim.Tags) (header, body string, err error) {
 	c, ok := t["c"]
 	if !ok {
 		return "relaxed", "relaxed", nil
@@ -218,7 +219,7 @@ func pick(h rfc5322.Header, names []string) []*rfc5322.Field {
 }
 
 // bodyHash is the hash of the body in its form, as far as the tag l says.
-func bodyHash(body io.Reader, relaxed bool, t tags) ([]byte, error) {
+func bodyHash(body io.Reader, relaxed bool, t dkim.Tags) ([]byte, error) {
 	digest := sha256.New()
 	var w io.Writer = digest
 	if l, ok := t["l"]; ok {
@@ -228,7 +229,7 @@ func bodyHash(body io.Reader, relaxed bool, t tags) ([]byte, error) {
 		}
 		w = &upTo{digest, n}
 	}
-	b := &bodyWriter{w: w, relaxed: relaxed}
+	b := &dkim.BodyWriter{W: w, Relaxed: relaxed}
 	if _, err := io.Copy(b, body); err != nil {
 		return nil, &tempError{err}
 	}

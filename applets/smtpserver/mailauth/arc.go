@@ -3,7 +3,6 @@ package mailauth
 import (
 	"bufio"
 	"context"
-	"errors"
 	"io"
 	"net/netip"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"github.com/emersion/go-msgauth/authres"
 
 	"zmailer/agents/arc"
-	"zmailer/shellcfg/resolver"
 	"zmailer/spool/rfc5322"
 )
 
@@ -23,13 +21,10 @@ type ARCResult struct {
 	Sealers []arc.Sealer // of a chain that passes, the first handler first
 }
 
-// maxARCHeader bounds the header that is looked at.
-const maxARCHeader = 1 << 20
-
 // ARC verifies the chain of a message.
 func ARC(ctx context.Context, d DNS, client netip.Addr, msg io.Reader) ARCResult {
 	br := bufio.NewReader(msg)
-	head, _, err := rfc5322.ReadHeader(br, maxARCHeader)
+	head, _, err := rfc5322.ReadHeader(br, maxHeader)
 	var h rfc5322.Header
 	if err == nil {
 		h, _, err = rfc5322.ParseHeader(head)
@@ -37,13 +32,7 @@ func ARC(ctx context.Context, d DNS, client netip.Addr, msg io.Reader) ARCResult
 	if err != nil {
 		return ARCResult{Value: authres.ResultPermError, Reason: "header cannot be read", Client: client}
 	}
-	r := arc.Verify(ctx, func(ctx context.Context, name string) ([]string, error) {
-		texts, err := d.TXT(ctx, name)
-		if err != nil && resolver.StatusOf(err) == resolver.NotFound {
-			err = errors.Join(arc.ErrNoKey, err)
-		}
-		return texts, err
-	}, h, br)
+	r := arc.Verify(ctx, keyLookup(d), h, br)
 	return ARCResult{Value: authres.ResultValue(r.Status), Reason: r.Reason, Client: client, Sealers: r.Sealers}
 }
 

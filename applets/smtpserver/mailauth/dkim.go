@@ -1,16 +1,17 @@
 package mailauth
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
-	"net"
-	"strings"
 
 	"github.com/emersion/go-msgauth/authres"
-	"github.com/emersion/go-msgauth/dkim"
 
+	"zmailer/agents/dkim"
 	"zmailer/shellcfg/resolver"
+	"zmailer/spool/rfc5322"
 )
 
 // A DKIMResult is the outcome of one signature.
@@ -18,6 +19,7 @@ type DKIMResult struct {
 	Value      authres.ResultValue
 	Domain     string // d=
 	Identifier string // i=
+	Selector   string // s=
 	Reason     string // why it is no good
 }
 
@@ -25,42 +27,50 @@ type DKIMResult struct {
 // stop.
 const maxSignatures = 10
 
-// DKIM verifies the signatures of a message as it came over the wire. A message
-// without any has the one result "none".
+// DKIM verifies the signatures of a message whose lines end with LF or CRLF. A
+// message without any has the one result "none".
 func DKIM(ctx context.Context, d DNS, msg io.Reader) []DKIMResult {
-	verified, err := dkim.VerifyWithOptions(msg, &dkim.VerifyOptions{
-		MaxVerifications: maxSignatures,
-		LookupTXT: func(name string) ([]string, error) {
-			texts, err := d.TXT(ctx, name)
-			if err != nil {
-				none := resolver.StatusOf(err) == resolver.NotFound
-				return nil, &net.DNSError{Err: err.Error(), Name: name, IsNotFound: none, IsTemporary: !none}
-			}
-			return texts, nil
-		},
-	})
-	if err != nil && err != dkim.ErrTooManySignatures {
-		return []DKIMResult{{Value: authres.ResultPermError, Reason: err.Error()}}
+	br := bufio.NewReader(msg)
+	var h rfc5322.Header
+	head, _, err := rfc5322.ReadHeader(br, maxHeader)
+	if err == nil {
+		h, _, err = rfc5322.ParseHeader(head)
 	}
-	if len(verified) == 0 {
+	if err != nil {
+		return []DKIMResult{{Value: authres.ResultPermError, Reason: "header cannot be read"}}
+	}
+	list, err := dkim.Verify(ctx, keyLookup(d), h, br, maxSignatures)
+	if err != nil {
+		return []DKIMResult{{Value: authres.ResultTempError, Reason: "message cannot be read"}}
+	}
+	if len(list) == 0 {
 		return []DKIMResult{{Value: authres.ResultNone}}
 	}
-	out := make([]DKIMResult, len(verified))
-	for i, v := range verified {
-		out[i] = DKIMResult{Value: authres.ResultPass, Domain: strings.ToLower(v.Domain), Identifier: v.Identifier}
-		switch {
-		case v.Err == nil:
-			continue
-		case dkim.IsTempFail(v.Err):
-			out[i].Value = authres.ResultTempError
-		case dkim.IsPermFail(v.Err):
-			out[i].Value = authres.ResultPermError
-		default:
-			out[i].Value = authres.ResultFail
-		}
-		out[i].Reason = strings.TrimPrefix(v.Err.Error(), "dkim: ")
+	out := make([]DKIMResult, len(list))
+	for i, v := range list {
+		out[i] = DKIMResult{authres.ResultValue(v.Status), v.Domain, v.Identifier, v.Selector, v.Reason}
 	}
 	return out
+}
+
+// maxHeader bounds the header that is looked at.
+const maxHeader = 1 << 20
+
+// keyLookup asks for the keys of signatures.
+func keyLookup(d DNS) dkim.TXT {
+	return func(ctx context.Context, name string) ([]string, error) {
+		texts, err := d.TXT(ctx, name)
+		if err != nil && resolver.StatusOf(err) == resolver.NotFound {
+			err = errors.Join(dkim.ErrNoKey, err)
+		}
+		return texts, err
+	}
+}
+
+func (r *DKIMResult) result() authres.Result {
+	return &authres.GenericResult{Method: "dkim", Value: r.Value, Params: map[string]string{
+		"reason": plain(r.Reason), "header.d": plain(r.Domain), "header.i": plain(r.Identifier), "header.s": plain(r.Selector),
+	}}
 }
 
 // crlf gives lines back the end that they had on the wire.

@@ -58,7 +58,7 @@ func (r *Results) Field(id string) string {
 		list = append(list, &authres.SPFResult{Value: r.SPF.Value, From: plain(r.SPF.From), Helo: plain(r.SPF.Helo)})
 	}
 	for _, d := range r.DKIM {
-		list = append(list, &authres.DKIMResult{Value: d.Value, Reason: plain(d.Reason), Domain: plain(d.Domain), Identifier: plain(d.Identifier)})
+		list = append(list, d.result())
 	}
 	if r.ARC.Value != "" {
 		list = append(list, r.ARC.result())

@@ -1,4 +1,4 @@
-package arc
+package dkim
 
 import (
 	"bytes"
@@ -8,13 +8,13 @@ import (
 	"zmailer/spool/rfc5322"
 )
 
-// relaxedField is a field as RFC 6376 §3.4.2 wants it, with its CRLF.
-func relaxedField(f *rfc5322.Field) string {
+// RelaxedField is a field as RFC 6376 §3.4.2 wants it, with its CRLF.
+func RelaxedField(f *rfc5322.Field) string {
 	return strings.ToLower(f.Name()) + ":" + strings.TrimSpace(squeeze(f.Unfolded())) + "\r\n"
 }
 
-// simpleField is a field as it stands, with CRLF.
-func simpleField(f *rfc5322.Field) string {
+// SimpleField is a field as it stands, with CRLF.
+func SimpleField(f *rfc5322.Field) string {
 	s := strings.ReplaceAll(string(f.Raw), "\r\n", "\n")
 	if !strings.HasSuffix(s, "\n") {
 		s += "\n"
@@ -45,8 +45,8 @@ func squeeze(s string) string {
 	return b.String()
 }
 
-// without is a field with the value of its tag b left out, RFC 6376 §3.5.
-func without(f *rfc5322.Field) *rfc5322.Field {
+// WithoutSignature is a field with the value of its tag b left out, RFC 6376 §3.5.
+func WithoutSignature(f *rfc5322.Field) *rfc5322.Field {
 	raw := f.Raw
 	from := bytes.IndexByte(raw, ':') + 1
 	for from < len(raw) {
@@ -64,14 +64,15 @@ func without(f *rfc5322.Field) *rfc5322.Field {
 	return f
 }
 
-// A bodyWriter canonicalizes a body of lines that end with LF or CRLF: RFC 6376
+// A BodyWriter canonicalizes a body of lines that end with LF or CRLF: RFC 6376
 // §3.4.3 and §3.4.4. Empty lines at the end are held back until more follows.
-type bodyWriter struct {
-	w       io.Writer
-	relaxed bool
-	line    []byte
-	empty   int  // lines that wait
-	any     bool // something has been written
+type BodyWriter struct {
+	W       io.Writer
+	Relaxed bool
+
+	line  []byte
+	empty int  // lines that wait
+	any   bool // something has been written
 }
 
 // maxBodyLine bounds what is held of a line; a longer one is passed on in pieces,
@@ -79,7 +80,7 @@ type bodyWriter struct {
 // relaxed form only if white space stands at the seam.
 const maxBodyLine = 1 << 20
 
-func (b *bodyWriter) Write(p []byte) (int, error) {
+func (b *BodyWriter) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 {
 		i := bytes.IndexByte(p, '\n')
@@ -104,9 +105,9 @@ func (b *bodyWriter) Write(p []byte) (int, error) {
 }
 
 // put writes a line that is whole, without its end.
-func (b *bodyWriter) put(line []byte) error {
+func (b *BodyWriter) put(line []byte) error {
 	line = bytes.TrimSuffix(line, []byte("\r"))
-	if b.relaxed {
+	if b.Relaxed {
 		line = []byte(strings.TrimRight(squeeze(string(line)), " "))
 	}
 	if len(line) == 0 {
@@ -116,27 +117,27 @@ func (b *bodyWriter) put(line []byte) error {
 	if err := b.flush(); err != nil {
 		return err
 	}
-	_, err := b.w.Write(append(line[:len(line):len(line)], "\r\n"...))
+	_, err := b.W.Write(append(line[:len(line):len(line)], "\r\n"...))
 	return err
 }
 
 // piece writes the beginning of a line that is too long to be held.
-func (b *bodyWriter) piece() error {
+func (b *BodyWriter) piece() error {
 	if err := b.flush(); err != nil {
 		return err
 	}
 	text := b.line
-	if b.relaxed {
+	if b.Relaxed {
 		text = []byte(squeeze(string(text)))
 	}
 	b.line = b.line[:0]
-	_, err := b.w.Write(text)
+	_, err := b.W.Write(text)
 	return err
 }
 
-func (b *bodyWriter) flush() error {
+func (b *BodyWriter) flush() error {
 	for b.any = true; b.empty > 0; b.empty-- {
-		if _, err := io.WriteString(b.w, "\r\n"); err != nil {
+		if _, err := io.WriteString(b.W, "\r\n"); err != nil {
 			return err
 		}
 	}
@@ -145,14 +146,14 @@ func (b *bodyWriter) flush() error {
 
 // Close ends the body. An empty one is one empty line in the simple form and
 // nothing in the relaxed one.
-func (b *bodyWriter) Close() error {
+func (b *BodyWriter) Close() error {
 	if len(b.line) > 0 {
 		if err := b.put(b.line); err != nil {
 			return err
 		}
 	}
-	if !b.any && !b.relaxed {
-		_, err := io.WriteString(b.w, "\r\n")
+	if !b.any && !b.Relaxed {
+		_, err := io.WriteString(b.W, "\r\n")
 		return err
 	}
 	return nil
