@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -60,9 +61,10 @@ func ConfPath() string {
 	return systemConf
 }
 
-// ConfVersion is the version of the configuration's format that this program reads.
-// zmailer.conf may name it as CONFVERSION; without it, it is this one.
-const ConfVersion = "1"
+// ConfVersion is the version of the configuration's format. zmailer.conf names it as
+// CONFVERSION; the installer, init and import write it. Without it, it is 1. A program
+// reads its own version and all before it.
+const ConfVersion = 1
 
 // MaxConfSize bounds every configuration file.
 const MaxConfSize = 1 << 20
@@ -127,8 +129,14 @@ func readFile(path string) ([]byte, error) {
 
 func newConf(path string, vars map[string]string) (*Conf, error) {
 	c := &Conf{File: path, vars: vars}
-	if v := vars["CONFVERSION"]; v != "" && v != ConfVersion {
-		return nil, fmt.Errorf("%s: CONFVERSION=%.20s: this program reads version %s; the configuration is of a later one: install that, or put the old configuration back", path, v, ConfVersion)
+	if v := vars["CONFVERSION"]; v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("%s: CONFVERSION=%.20s: want the number of a version", path, v)
+		}
+		if n > ConfVersion {
+			return nil, fmt.Errorf("%s: CONFVERSION=%d: this program reads version %d; the configuration is of a later one: install that, or put the old configuration back", path, n, ConfVersion)
+		}
 	}
 	c.Postoffice = c.or("POSTOFFICE", "/var/spool/postoffice")
 	c.LogDir = c.or("LOGDIR", "/var/log/zmailer")

@@ -172,6 +172,13 @@ func (l *loader) fake(c *shell.Call, spec relations.Spec) int {
 
 var errFake = errors.New("fails, as the test says")
 
+// examined has the policy loaded again when a file that the top level tests comes or
+// goes.
+func (l *loader) examined(path string) {
+	_, err := os.Lstat(path)
+	l.p.presence = append(l.p.presence, presence{path, err == nil})
+}
+
 // exists looks whether a file is there, and has the policy loaded again when
 // that changes. A file that cannot be looked at is no missing file.
 func (l *loader) exists(path string) (bool, error) {

@@ -150,7 +150,7 @@ func (l *loader) load(ctx context.Context) error {
 	l.p.prog, err = shell.Load(ctx, shell.Options{
 		Commands: l.commands(), Vars: vars,
 		Fuel: fuel, Depth: depth, MaxOutput: maxOutput,
-		Open: l.open, External: true, NoEval: true, Log: l.p.logLine, Trace: l.cfg.Trace,
+		Open: l.open, Examined: l.examined, External: true, NoEval: true, Log: l.p.logLine, Trace: l.cfg.Trace,
 	}, file, text)
 	if err != nil {
 		return err

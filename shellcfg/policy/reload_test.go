@@ -96,3 +96,25 @@ func TestAccept(t *testing.T) {
 		t.Errorf("accepted: %v, channel %s", err, channel())
 	}
 }
+
+// TestExaminedFiles: the policy is loaded again when a file comes that its top level has
+// looked for, such as the directory of lists.
+func TestExaminedFiles(t *testing.T) {
+	files := stockFiles()
+	delete(files, "lists/mylist")
+	h := newHost(t, files)
+	p := h.load()
+	if got := route(p, "talk@example.org"); len(got) != 1 || !strings.HasPrefix(got[0], "reject 5.1.1") {
+		t.Fatal(got)
+	}
+	if p.Changed() {
+		t.Fatal("nothing has changed")
+	}
+	h.write("lists/talk", "joe\n")
+	if !p.Changed() {
+		t.Error("the directory of lists is not seen")
+	}
+	if got := route(h.load(), "talk@example.org"); len(got) != 1 || !strings.HasPrefix(got[0], "local joe") {
+		t.Error(got)
+	}
+}

@@ -29,6 +29,10 @@ type Options struct {
 	// /dev/null, /dev/stdout and /dev/stderr need neither.
 	Create func(name string, appending bool) (io.WriteCloser, error)
 
+	// Examined is told the files that are tested (-e, -f, -d ...) while the top level runs:
+	// what it does depends on them. nil: nobody wants to know.
+	Examined func(name string)
+
 	// External lets a command that is nothing else be a program found in the
 	// shell variable PATH. It runs in a process group of its own that is killed
 	// when the context ends, with the exported variables as its environment.

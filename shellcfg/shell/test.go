@@ -256,6 +256,11 @@ func (in *interp) testUnary(op byte, s string) bool {
 		return s == "errexit" && in.errexit || s == "nounset" && in.nounset || s == "pipefail" && in.pipefail || s == "noglob"
 	case 't':
 		return false
+	}
+	if in.loading && in.prog.opts.Examined != nil {
+		in.prog.opts.Examined(s)
+	}
+	switch op {
 	case 'r':
 		return in.examined(unix.Access(s, unix.R_OK))
 	case 'w':
