@@ -18,7 +18,12 @@ import (
 // "Mail queue is empty", or a table that ends with "Total requests: N".
 func (v *viewer) list() error {
 	n := 0
+	// What is routed in the meantime is told by the scheduler, too: once is enough.
+	unrouted := make(map[string]bool)
 	each := func(e *queuesock.Entry) error {
+		if unrouted[e.QueueID] {
+			return nil
+		}
 		n++
 		if v.json {
 			return v.printJSON(e)
@@ -29,7 +34,13 @@ func (v *viewer) list() error {
 		v.printEntry(e)
 		return nil
 	}
-	if err := v.unrouted(each); err != nil {
+	if err := v.unrouted(func(e *queuesock.Entry) error {
+		if err := each(e); err != nil {
+			return err
+		}
+		unrouted[e.QueueID] = true
+		return nil
+	}); err != nil {
 		return err
 	}
 	if err := v.entries(each); err != nil {
@@ -114,6 +125,13 @@ func (v *viewer) reason(r *queuesock.Recipient) string {
 	case r.NextTry > v.now.Unix():
 		parts = append(parts, "next try in "+span(queuesock.Time(r.NextTry).Sub(v.now)))
 	}
+	if wait := r.DeliverBy - v.now.Unix(); v.verbose && r.DeliverBy > 0 {
+		if wait > 0 {
+			parts = append(parts, queuesock.ByText(r.ByMode)+" within "+span(time.Duration(wait)*time.Second))
+		} else {
+			parts = append(parts, "time for delivery is over since "+span(time.Duration(-wait)*time.Second))
+		}
+	}
 	return strings.Join(parts, "; ")
 }
 
@@ -125,13 +143,6 @@ const maxUnrouted = 10_000
 func (v *viewer) unrouted(each func(*queuesock.Entry) error) error {
 	if v.sel.Channel != "" || v.sel.Host != "" {
 		return nil
-	if wait := r.DeliverBy - v.now.Unix(); v.verbose && r.DeliverBy > 0 {
-		if wait > 0 {
-			parts = append(parts, queuesock.ByText(r.ByMode)+" within "+span(time.Duration(wait)*time.Second))
-		} else {
-			parts = append(parts, "time for delivery is over since "+span(time.Duration(-wait)*time.Second))
-		}
-	}
 	}
 	n := 0
 	for _, dir := range []string{spool.RouterDir, spool.DeferredDir, spool.FreezerDir} {
