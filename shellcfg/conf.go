@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"zmailer/spool"
+	"zmailer/spool/disk"
 )
 
 // A Conf is zmailer.conf: what all programs of an instance share.
@@ -225,6 +226,15 @@ func (c *Conf) OpenSpool() (*spool.Spool, error) {
 	}
 	s.NoSync = c.SpoolSync == "none"
 	return s, nil
+}
+
+// EnterSpool is OpenSpool for a process that serves one spool as long as it lives.
+func (c *Conf) EnterSpool() (*spool.Spool, error) {
+	s, err := c.OpenSpool()
+	if err == nil {
+		err = disk.Enter(s.Root)
+	}
+	return s, err
 }
 
 // parseAssignments reads src if it is nothing but comments and assignments of

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"zmailer/spool/disk"
 )
 
 // A Message is a message file opened by its owner of the moment. The file is
@@ -32,7 +34,7 @@ var ErrNotRegular = errors.New("not a regular file with exactly one link")
 // OpenMessage opens the message file at path and reads its envelope. A
 // *BadEnvelope error comes with a Message that has no envelope.
 func OpenMessage(path string, id ID) (*Message, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := disk.OpenFD(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		if errors.Is(err, unix.ELOOP) {
 			err = ErrNotRegular

@@ -9,19 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"zmailer/spool"
+	"zmailer/spool/disk"
 )
-
-// Files are opened without package os: it asks the kernel whether the file can be
-// polled, which costs six system calls for each of a job's two files.
 
 // openFile opens a regular file for reading.
 func openFile(path string) (fd int, size int64, err error) {
-	for {
-		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err != unix.EINTR {
-			break
-		}
-	}
+	fd, err = disk.OpenFD(path, unix.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return -1, 0, &fs.PathError{Op: "open", Path: path, Err: err}
 	}

@@ -24,7 +24,7 @@ func Run(cmd *cobra.Command, capacity int, setup func(conf *shellcfg.Conf, s *sp
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
 	}
-	s, err := conf.OpenSpool()
+	s, err := conf.EnterSpool()
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
 	}

@@ -97,7 +97,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	spool, err := conf.OpenSpool()
+	spool, err := conf.EnterSpool()
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
 	}

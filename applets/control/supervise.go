@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"zmailer/spool/proc"
 )
 
 // Restart back-off of a daemon that dies: a daemon that lived long starts again
@@ -193,7 +195,7 @@ func (k *keeper) runOnce(ctx context.Context) error {
 	cmd.Stderr = &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = time.Second
-	if err := cmd.Start(); err != nil {
+	if err := proc.StartDaemon(cmd); err != nil {
 		return err
 	}
 	k.set(running, cmd.Process.Pid, nil)

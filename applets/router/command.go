@@ -75,7 +75,7 @@ func serve(ctx context.Context, conf *shellcfg.Conf, workers int) error {
 		workers = perCore * runtime.GOMAXPROCS(0)
 	}
 	manager := proc.TakeNotifier()
-	s, err := conf.OpenSpool()
+	s, err := conf.EnterSpool()
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
 	}

@@ -53,7 +53,7 @@ const confName = "scheduler.conf"
 // serve runs the scheduler of an instance until ctx ends.
 func serve(ctx context.Context, conf *shellcfg.Conf) error {
 	manager := proc.TakeNotifier()
-	s, err := conf.OpenSpool()
+	s, err := conf.EnterSpool()
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
 	}

@@ -9,7 +9,7 @@ import (
 // The disk is a set of workers. The tasks of one message go to the same worker,
 // so that they run one after the other in the order they were posted: a control
 // file has one writer at a time.
-type disk struct {
+type diskWorkers struct {
 	workers []diskWorker
 	wg      sync.WaitGroup
 }
@@ -21,8 +21,8 @@ type diskWorker struct {
 	end   bool
 }
 
-func newDisk(n int) *disk {
-	d := &disk{workers: make([]diskWorker, n)}
+func newDisk(n int) *diskWorkers {
+	d := &diskWorkers{workers: make([]diskWorker, n)}
 	for i := range d.workers {
 		w := &d.workers[i]
 		w.wake = sync.NewCond(&w.mu)
@@ -32,7 +32,7 @@ func newDisk(n int) *disk {
 }
 
 // do runs task on the worker of the message.
-func (d *disk) do(id spool.ID, task func()) {
+func (d *diskWorkers) do(id spool.ID, task func()) {
 	// The last character of an id is random.
 	w := &d.workers[int(id[spool.IDLen-1])%len(d.workers)]
 	w.mu.Lock()
@@ -62,7 +62,7 @@ func (w *diskWorker) run() {
 }
 
 // close waits until everything posted is done.
-func (d *disk) close() {
+func (d *diskWorkers) close() {
 	for i := range d.workers {
 		w := &d.workers[i]
 		w.mu.Lock()

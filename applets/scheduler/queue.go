@@ -19,7 +19,7 @@ type Queue struct {
 	reporter reporter
 
 	inbox *inbox
-	disk  *disk
+	disk  *diskWorkers
 	now   time.Time // of the turn of the loop
 
 	messages [shards]map[msgID]*message // by shardOf

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"zmailer/spool"
+	"zmailer/spool/disk"
 )
 
 // The start of the scheduler reads every control file in the queue. os.ReadFile
@@ -38,10 +39,7 @@ func readControl(path string) (*spool.Control, error) {
 
 // readSmall reads a file that fits into buf; whole says that it did.
 func readSmall(path string, buf []byte) (b []byte, whole bool, err error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	for err == unix.EINTR {
-		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	}
+	fd, err := disk.OpenFD(path, unix.O_RDONLY, 0)
 	if err != nil {
 		return nil, false, &fs.PathError{Op: "open", Path: path, Err: err}
 	}

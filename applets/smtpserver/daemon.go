@@ -40,7 +40,7 @@ type daemon struct {
 // sessions need to finish the message they are in. SIGHUP makes it reopen its log
 // and load its configuration anew. errOut gets a copy of the log.
 func Run(ctx context.Context, conf *shellcfg.Conf, errOut io.Writer) error {
-	sp, err := conf.OpenSpool()
+	sp, err := conf.EnterSpool()
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
 	}

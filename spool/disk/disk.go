@@ -56,7 +56,7 @@ type system struct{}
 type file struct{ fd int }
 
 func open(path string, flags int, mode fs.FileMode) (*file, error) {
-	fd, err := unix.Open(path, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, uint32(mode))
+	fd, err := OpenFD(path, flags|unix.O_NOFOLLOW, uint32(mode))
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -177,7 +177,9 @@ func retry(fn func() error) error {
 }
 
 func (system) Rename(from, to string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	fromDir, fromName := at(from)
+	toDir, toName := at(to)
+	err := unix.Renameat2(fromDir, fromName, toDir, toName, unix.RENAME_NOREPLACE)
 	if err == unix.EINVAL || err == unix.ENOSYS {
 		// The file system does not know the flag: a link fails if the name exists.
 		if err := os.Link(from, to); err != nil {
@@ -192,7 +194,8 @@ func (system) Rename(from, to string) error {
 }
 
 func (system) Remove(path string) error {
-	if err := unix.Unlink(path); err != nil && err != unix.ENOENT {
+	dir, name := at(path)
+	if err := unix.Unlinkat(dir, name, 0); err != nil && err != unix.ENOENT {
 		return &fs.PathError{Op: "unlink", Path: path, Err: err}
 	}
 	return nil
