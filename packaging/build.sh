@@ -78,7 +78,7 @@ export SOURCE_DATE_EPOCH MAINTAINER VERSION
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
-git archive "$commit" | tar -x -C "$work"
+git -c tar.umask=0022 archive "$commit" | tar -x -C "$work"
 
 echo "zmailer $VERSION, commit $commit"
 (cd "$work/packaging/tool" && go build -trimpath -o "$work/tool/" ./sbom github.com/goreleaser/nfpm/v2/cmd/nfpm)

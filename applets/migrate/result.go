@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+
+	"zmailer/shellcfg"
 )
 
 // A result is a configuration in the making.
@@ -34,6 +36,7 @@ const authPlace = "@AUTH@"
 func newResult(stock map[string]string) *result {
 	r := &result{stock: stock, files: make(map[string]*strings.Builder), replaced: make(map[string]string), secrets: make(map[string]bool), seen: make(map[string]string), hooks: make(map[string][]string)}
 	r.add("zmailer.conf", "# What all programs of the mailer share: assignments, in the syntax of the shell.")
+	r.add("zmailer.conf", fmt.Sprintf("CONFVERSION=%d", shellcfg.ConfVersion))
 	return r
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -234,6 +235,7 @@ func (n *initiation) zmailerConf() string {
 	var b strings.Builder
 	b.WriteString("# What all programs of the mailer share: assignments, in the syntax of the shell.\n" + stamp + "\n")
 	set := func(name, value string) { fmt.Fprintf(&b, "%s=%s\n", name, quote(value)) }
+	set("CONFVERSION", strconv.Itoa(shellcfg.ConfVersion))
 	if n.prefix != "" || n.conf != nil {
 		p := n.options.paths()
 		if n.conf != nil {

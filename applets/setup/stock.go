@@ -3,6 +3,8 @@ package setup
 import (
 	"fmt"
 	"strings"
+
+	"zmailer/shellcfg"
 )
 
 // A Stock is the stock text of a configuration file or table.
@@ -16,6 +18,9 @@ func (o *options) conf() string {
 	p := o.paths()
 	fmt.Fprintf(&b, `# What all programs of the mailer share: assignments, in the syntax of the shell.
 
+# The version of these files; a program that is too old for it refuses them.
+CONFVERSION=%d
+
 POSTOFFICE=%s
 LOGDIR=%s
 MAILSHARE=%s
@@ -27,7 +32,7 @@ MAILBOX=%s
 
 # Names. HOSTNAME is what this host calls itself; MYDOMAIN completes addresses
 # without a domain. Without them the name of the system is taken.
-`, p.spool, p.logs, p.share, p.etc, p.mailbox)
+`, shellcfg.ConfVersion, p.spool, p.logs, p.share, p.etc, p.mailbox)
 	if o.hostname != "" {
 		fmt.Fprintf(&b, "HOSTNAME=%s\n", o.hostname)
 	} else {

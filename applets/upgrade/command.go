@@ -99,7 +99,11 @@ func (c *checker) run(ctx context.Context) (err error) {
 		c.say(Stop, "configuration", "%v", err)
 		return nil
 	}
-	c.say(Fine, "configuration", "%s: version %s", c.conf.File, shellcfg.ConfVersion)
+	if v := c.conf.Get("CONFVERSION"); v != "" {
+		c.say(Fine, "configuration", "%s: version %s", c.conf.File, v)
+	} else {
+		c.say(Fine, "configuration", "%s: version 1, since it has no CONFVERSION", c.conf.File)
+	}
 	if c.spool, err = c.conf.OpenSpool(); err != nil {
 		c.say(Stop, "spool", "%v", err)
 		return nil
