@@ -44,7 +44,7 @@ func FuzzSizeFile(f *testing.F) {
 // users of a table have their own quotas; the rest has the one of "*".
 func quotaSite(t *testing.T, mailbox string) *site {
 	s := newSite(t, mailbox, nil)
-	s.table(map[string]string{"joe": "quota=1S over-quota=bounce", "ann": "quota=3C", "*": "quota=100M", "eve": "qota=1"})
+	s.table(map[string]string{"joe": "quota=1S\tover-quota=bounce", "ann": "quota=3C", "*": "quota=100M", "eve": "qota=1"})
 	return s
 }
 

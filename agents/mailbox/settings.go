@@ -51,13 +51,11 @@ func (a *agent) settings(ctx context.Context, u users.User) (settings, error) {
 // parse changes what text says.
 func (s *settings) parse(text string) (err error) {
 	for rest := strings.TrimSpace(text); rest != ""; {
-		var word string
-		if strings.HasPrefix(rest, "hook=") { // a command goes to the end of the line
-			word, rest = rest, ""
-		} else {
-			word, rest, _ = strings.Cut(rest, " ")
-			rest = strings.TrimSpace(rest)
+		word := rest
+		if end := strings.IndexAny(rest, " \t"); end >= 0 && !strings.HasPrefix(rest, "hook=") { // a command goes to the end of the line
+			word = rest[:end]
 		}
+		rest = strings.TrimSpace(rest[len(word):])
 		key, value, _ := strings.Cut(word, "=")
 		switch key {
 		case "mailbox":

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unicode/utf8"
 
 	"zmailer/spool"
 	"zmailer/spool/dsn"
@@ -225,4 +226,16 @@ func BenchmarkPeer(b *testing.B) {
 	w.Close()
 	p.CloseInput()
 	wg.Wait()
+}
+
+// A text that is too long is cut between characters.
+func TestLongText(t *testing.T) {
+	for shift := range 3 {
+		r := Report{Result: dsn.Temp("4.0.0", "%s", strings.Repeat("x", shift)+strings.Repeat("€", MaxText))}
+		line := strings.TrimSuffix(string(r.Append(nil)), "\n")
+		got, err := ParseReport(line)
+		if err != nil || !utf8.ValidString(got.Result.Text) || len(got.Result.Text) > MaxText || len(got.Result.Text) < MaxText-4 {
+			t.Errorf("%d bytes, %v: ends in %q", len(got.Result.Text), err, got.Result.Text[len(got.Result.Text)-4:])
+		}
+	}
 }

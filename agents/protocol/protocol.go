@@ -87,7 +87,7 @@ func (r *Report) Append(b []byte) []byte {
 	}
 	text := r.Result.Text
 	if len(text) > MaxText {
-		text = text[:MaxText]
+		text = strings.ToValidUTF8(text[:MaxText], "")
 	}
 	f := []string{"result", strconv.FormatUint(r.Job, 10), strconv.Itoa(r.Rcpt), r.Result.Action.String(),
 		r.Result.FullStatus(), r.Result.Relay, who, text}

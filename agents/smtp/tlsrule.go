@@ -3,6 +3,7 @@ package smtp
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -114,8 +115,8 @@ func parseTLSLine(line string) (tlsRule, error) {
 
 // parseTLSRule reads what the table has for a destination.
 func parseTLSRule(pattern string, words []string) (tlsRule, error) {
-	if len(words) == 0 {
-		return tlsRule{}, fmt.Errorf("want DESTINATION MODE")
+	if pattern == "" || len(words) == 0 {
+		return tlsRule{}, errors.New("want DESTINATION MODE")
 	}
 	mode, ok := tlsModes[words[0]]
 	if !ok {
@@ -130,7 +131,7 @@ func parseTLSRule(pattern string, words []string) (tlsRule, error) {
 		r.prints = append(r.prints, b)
 	}
 	if mode == tlsFingerprint && len(r.prints) == 0 {
-		return tlsRule{}, fmt.Errorf("fingerprint needs a fingerprint")
+		return tlsRule{}, errors.New("fingerprint needs a fingerprint")
 	}
 	return r, nil
 }
