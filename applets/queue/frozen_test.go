@@ -60,6 +60,28 @@ func TestFrozen(t *testing.T) {
 	in.want("released: 0 recipients", "release", good)
 }
 
+// TestFrozenReturned: bounce and expire reach what the policy froze, too; the router
+// sends it back.
+func TestFrozenReturned(t *testing.T) {
+	in := newInstance(t)
+	ids := []string{in.submit(spool.FreezerDir, "bob@a.test", "secret"), in.submit(spool.FreezerDir, "eve@a.test", "secret"), in.submit(spool.FreezerDir, "ann@a.test", "")}
+	in.queue("bob@a.test", rcpt("smtp", "b.test", "joe@b.test"))
+	in.start()
+	in.want("would be returned to the sender: 3 recipients of 2 messages", "bounce", "--sender", "bob@a.test", "--dry-run")
+	in.want("returned to the sender: 3 recipients of 2 messages", "bounce", "--sender", "bob@a.test", "--text", "not wanted\nhere")
+	in.want("would be expired: 2 recipients of 1 messages", "expire", "--sender", "eve@a.test", "--dry-run")
+	in.want("expired: 2 recipients of 1 messages", "expire", ids[1])
+	for i, want := range []string{"5.7.0 not wanted here", "5.4.7 could not be delivered within 0 minutes; last problem: it was held", ""} {
+		status, text, err := in.spool.Returned(spool.ID(ids[i]))
+		if got := strings.TrimSpace(status + " " + text); err != nil || got != want {
+			t.Errorf("%s: %q, %v", ids[i], got, err)
+		}
+		if in.there("router", ids[i]) != (want != "") || in.there("freezer", ids[i]) != (want == "") {
+			t.Errorf("%s is not where it belongs", ids[i])
+		}
+	}
+}
+
 // TestShowStates: a message is shown wherever it is.
 func TestShowStates(t *testing.T) {
 	in := newInstance(t)

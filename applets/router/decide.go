@@ -121,6 +121,13 @@ func (d *decisions) whole(s *policy.Session) *policy.Decision {
 		m.rcpts = []spool.Recipient{{Addr: "undisclosed-recipients"}}
 		return reject("5.1.3", "message names no recipient")
 	}
+	switch status, text, err := d.w.r.spool.Returned(m.ID); {
+	case err != nil:
+		return &policy.Decision{Action: policy.Defer, Internal: true, Status: "4.3.0", Text: err.Error(), Why: here}
+	case status != "":
+		m.released = true
+		return reject(status, text)
+	}
 	return s.Process()
 }
 

@@ -519,6 +519,41 @@ intercept() {
 	}
 }
 
+// TestReturned: a frozen message that the administrator returns goes back for all its
+// recipients, also those that stand in its header, whatever the policy would do now.
+func TestReturned(t *testing.T) {
+	for name, env := range map[string]*spool.Envelope{
+		"envelope": to("joe@example.org", "x@far.example"),
+		"header":   {HasFrom: true, From: "sender@remote.example"},
+		"report":   {HasFrom: true, ErrorMsg: true, To: to("joe@example.org", "x@far.example").To},
+	} {
+		st := newSite(t, map[string]string{"router.cf": ". cf/router.cf\nprocess() { if test -e %d/cold; then freeze 'cold'; fi; }\n", "cold": ""})
+		id := st.submit(env, "To: joe@example.org, x@far.example\nSubject: x\n\n")
+		if err := st.route(id); err != nil || !st.in(spool.FreezerDir, id) {
+			t.Fatalf("not frozen: %v", err)
+		}
+		if err := os.Remove(filepath.Join(st.dir, "cold")); err != nil {
+			t.Fatal(err)
+		}
+		if err := st.spool.Return(id, "5.7.0", "not\nhere"); err != nil {
+			t.Fatal(err)
+		}
+		if st.in(spool.FreezerDir, id) {
+			t.Errorf("%s: still frozen", name)
+		}
+		if err := st.route(id); err != nil {
+			t.Fatalf("%v\n%s", err, st.log)
+		}
+		want := "; error 5.7.0 joe@example.org not here; error 5.7.0 x@far.example not here"
+		if got := rcpts(st.read(id)); !strings.HasSuffix(got, want) {
+			t.Errorf("%s: got  %s\nwant %s", name, got, want)
+		}
+		if st.spool.Released(id) {
+			t.Errorf("%s: the note is still there", name)
+		}
+	}
+}
+
 // TestReleasedUndecided: where the policy has nothing but "freeze" to say, the stock
 // policy decides about a released message, and what the policy says besides counts.
 func TestReleasedUndecided(t *testing.T) {

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -31,9 +32,7 @@ var changes = map[string]change{
 		return q.removeSome(m, ns, decision{silent: true, result: func(*spool.Rcpt) dsn.Result { return deleted() }})
 	},
 	queuesock.OpBounce: func(q *Queue, m *message, ns []int, _ bool, text string) (int, int) {
-		if text == "" {
-			text = "returned by the administrator"
-		}
+		text = cmp.Or(text, byAdministrator)
 		return q.removeSome(m, ns, decision{result: func(*spool.Rcpt) dsn.Result { return dsn.Perm("5.7.0", "%s", text) }})
 	},
 	queuesock.OpExpire: func(q *Queue, m *message, ns []int, _ bool, _ string) (int, int) {
@@ -41,6 +40,8 @@ var changes = map[string]change{
 		return q.removeSome(m, ns, decision{result: func(r *spool.Rcpt) dsn.Result { return expired(age, r.Last.Text) }})
 	},
 }
+
+const byAdministrator = "returned by the administrator"
 
 // A changer carries a change out, a batch of messages at a time.
 type changer struct {
