@@ -10,7 +10,7 @@ import (
 
 // RelaxedField is a field as RFC 6376 §3.4.2 wants it, with its CRLF.
 func RelaxedField(f *rfc5322.Field) string {
-	return strings.ToLower(f.Name()) + ":" + strings.TrimSpace(squeeze(f.Unfolded())) + "\r\n"
+	return strings.ToLower(f.Name()) + ":" + strings.Trim(squeeze(f.Unfolded()), " ") + "\r\n" // no other white space, such as U+00A0
 }
 
 // SimpleField is a field as it stands, with CRLF.
@@ -75,10 +75,13 @@ type BodyWriter struct {
 	any   bool // something has been written
 }
 
-// maxBodyLine bounds what is held of a line; a longer one is passed on in pieces,
-// which cannot be told from a line by itself under the simple form, and under the
-// relaxed form only if white space stands at the seam.
-const maxBodyLine = 1 << 20
+// maxBodyLine bounds what is held of a line. A longer one is passed on in pieces, but
+// for its last octets: whether a blank and a CR belong to the text or to the end of
+// the line shows when more has come.
+const (
+	maxBodyLine = 1 << 20
+	heldOctets  = len("x \r")
+)
 
 func (b *BodyWriter) Write(p []byte) (int, error) {
 	n := len(p)
@@ -123,16 +126,21 @@ func (b *BodyWriter) put(line []byte) error {
 
 // piece writes the beginning of a line that is too long to be held.
 func (b *BodyWriter) piece() error {
-	if err := b.flush(); err != nil {
-		return err
-	}
 	text := b.line
 	if b.Relaxed {
 		text = []byte(squeeze(string(text)))
 	}
-	b.line = b.line[:0]
-	_, err := b.W.Write(text)
-	return err
+	if n := len(text) - heldOctets; n > 0 {
+		if err := b.flush(); err != nil {
+			return err
+		}
+		if _, err := b.W.Write(text[:n]); err != nil {
+			return err
+		}
+		text = text[n:]
+	}
+	b.line = append(b.line[:0], text...)
+	return nil
 }
 
 func (b *BodyWriter) flush() error {
