@@ -2,6 +2,7 @@ package smtpserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -83,8 +84,12 @@ func (s *session) inspect() *smtp.SMTPError {
 			return s.storageError("hold", err)
 		}
 	}
-	header, err := m.held.header()
-	if err != nil {
+	header, _, err := m.held.split()
+	switch tooLarge := errors.Is(err, rfc5322.ErrTooLarge); {
+	case tooLarge && s.cfg.checks.any() && s.stranger():
+		s.logRefused("message", "", errHugeHeader)
+		return errHugeHeader // the author may stand where nobody looks
+	case err != nil && !tooLarge:
 		return s.storageError("hold", err)
 	}
 	m.header = header
@@ -185,6 +190,8 @@ func (s *session) judge() *smtp.SMTPError {
 	switch {
 	case c.enforce && r.DMARC.Value == authres.ResultFail && len(c.sealers) > 0 && r.ARC.Value == authres.ResultTempError:
 		return errUnchecked // a trusted handler may vouch for it
+	case c.enforce && r.DMARC.Value == authres.ResultPermError && r.DMARC.Policy == "reject":
+		return refuse(550, 5, 7, 26, "Refused, the author cannot be verified (DMARC): "+r.DMARC.Reason)
 	case c.enforce && s.mail.vouched == "" && r.DMARC.Value == authres.ResultFail && r.DMARC.Policy == "reject":
 		return refuse(550, 5, 7, 26, "Refused, as "+r.DMARC.Domain+" wants it for mail that is not verified as its own (DMARC)")
 	case c.deferTemp && r.TempError():

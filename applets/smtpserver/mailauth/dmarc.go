@@ -1,7 +1,9 @@
 package mailauth
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-msgauth/authres"
@@ -26,25 +28,50 @@ type record struct {
 	strictDKIM bool
 	strictSPF  bool
 	testing    bool
+	void       bool   // it is there, but no DMARC is to be applied
 	domain     string // where it was found
 }
 
 // DMARC checks the author of a message against what SPF and DKIM have found.
 // from are the bodies of its From fields.
+//
+// A message with several authors' domains, or several From fields, cannot pass. So
+// that nobody gets past the policy of a domain in this way, it has the policy of one
+// that wants such mail refused: RFC 9989 §11.
 func DMARC(ctx context.Context, d DNS, from []string, spf SPFResult, dkim []DKIMResult) DMARCResult {
-	author, why := authorDomain(from)
-	r := DMARCResult{Domain: author, Reason: why, Value: authres.ResultPermError}
-	if author == "" {
+	authors, why := authorDomains(from)
+	w := walker{ctx: ctx, d: d, seen: make(map[string]walk)}
+	if why == "" {
+		return w.judge(authors[0], spf, dkim)
+	}
+	r := DMARCResult{Reason: why, Value: authres.ResultPermError}
+	if len(authors) > 0 {
+		r.Domain = authors[0]
+	}
+	if why == tooManyAuthors {
+		r.Policy = "reject" // one of those that were not asked may want it
 		return r
 	}
-	w := walker{ctx: ctx, d: d, seen: make(map[string]walk)}
+	for _, author := range authors {
+		one := w.judge(author, spf, dkim)
+		if one.Policy == "reject" && (one.Value != authres.ResultPass || len(from) > 1) {
+			r.Domain, r.Policy = author, one.Policy
+			break
+		}
+	}
+	return r
+}
+
+// judge checks one author's domain.
+func (w *walker) judge(author string, spf SPFResult, dkim []DKIMResult) DMARCResult {
+	r := DMARCResult{Domain: author}
 	found := w.walk(author)
 	if found.err != nil {
 		r.Value, r.Reason = authres.ResultTempError, "policy could not be looked up"
 		return r
 	}
 	rec := found.policy()
-	if rec == nil {
+	if rec == nil || rec.void {
 		r.Value = authres.ResultNone
 		return r
 	}
@@ -65,27 +92,60 @@ func DMARC(ctx context.Context, d DNS, from []string, spf SPFResult, dkim []DKIM
 	return r
 }
 
-// authorDomain is the domain of the only author. A message whose fields name
-// authors of several domains has no domain to ask, and is broken or a trap.
-func authorDomain(from []string) (domain, why string) {
+// maxAuthors bounds the domains of one message that are asked.
+const (
+	maxAuthors     = 8
+	tooManyAuthors = "From has too many domains"
+)
+
+// authorDomains are the domains of the authors. Unless there is just one, in one
+// field that can be read, why says what is wrong.
+func authorDomains(from []string) (domains []string, why string) {
 	if len(from) != 1 {
-		return "", "not one From field"
+		why = "not one From field"
 	}
-	list, err := rfc5322.ParseList(from[0])
-	if err != nil || len(list) == 0 {
-		return "", "From cannot be read"
-	}
-	for _, mb := range list {
-		name, err := rfc5322.CanonicalDomain(mb.Domain)
-		if err != nil || name == "" || strings.HasPrefix(name, "[") {
-			return "", "From has no domain"
+	add := func(domain string) {
+		name, err := rfc5322.CanonicalDomain(domain)
+		switch {
+		case err != nil || strings.HasPrefix(name, "["):
+			why = cmp.Or(why, "From has no domain")
+		case !slices.Contains(domains, name):
+			if len(domains) == maxAuthors {
+				why = tooManyAuthors
+				return
+			}
+			domains = append(domains, name)
 		}
-		if domain != "" && domain != name {
-			return "", "From has several domains"
-		}
-		domain = name
 	}
-	return domain, ""
+	for _, text := range from {
+		list, err := rfc5322.ParseList(text)
+		for _, mb := range list {
+			add(mb.Domain)
+		}
+		if err != nil || len(list) == 0 {
+			why = cmp.Or(why, "From cannot be read")
+			for _, domain := range looseDomains(text) {
+				add(domain)
+			}
+		}
+	}
+	if len(domains) > 1 {
+		why = cmp.Or(why, "From has several domains")
+	}
+	return domains, why
+}
+
+// looseDomains are what a reader may take for domains in a text that is no list.
+func looseDomains(text string) (domains []string) {
+	parts := strings.Split(text, "@")
+	for _, part := range parts[1:] {
+		end := strings.IndexAny(part, " \t<>()\",;:\\")
+		if end < 0 {
+			end = len(part)
+		}
+		domains = append(domains, part[:end])
+	}
+	return domains
 }
 
 // unclear tells that a check which could have passed could not be made.
@@ -135,10 +195,11 @@ func (w *walker) wanted(rec *record, author string) (string, error) {
 	want := rec.p
 	var failed error
 	if rec.domain != author {
-		want = rec.sp
-		exists, err := w.exists(author)
-		if failed = err; err == nil && !exists {
-			want = rec.np
+		if want = rec.sp; rec.np != rec.sp {
+			exists, err := w.exists(author)
+			if failed = err; err == nil && !exists {
+				want = rec.np
+			}
 		}
 	}
 	if rec.testing { // RFC 9989 §4.7: one step less
@@ -167,4 +228,10 @@ func tempOnly(err error) error {
 		return nil
 	}
 	return err
+}
+
+func (r *DMARCResult) result() authres.Result {
+	return &authres.GenericResult{Method: "dmarc", Value: r.Value, Params: map[string]string{
+		"reason": plain(r.Reason), "header.from": plain(r.Domain), "policy.dmarc": r.Policy,
+	}}
 }

@@ -64,7 +64,7 @@ func (r *Results) Field(id string) string {
 		list = append(list, r.ARC.result())
 	}
 	if r.DMARC.Value != "" {
-		list = append(list, &authres.DMARCResult{Value: r.DMARC.Value, Reason: plain(r.DMARC.Reason), From: plain(r.DMARC.Domain)})
+		list = append(list, r.DMARC.result())
 	}
 	return "Authentication-Results: " + strings.TrimSpace(authres.Format(id, list))
 }

@@ -81,6 +81,24 @@ func TestDMARC(t *testing.T) {
 		"_dmarc.down.example SERVFAIL",
 		`_dmarc.c.b.a.deep.example TXT "v=DMARC1; p=reject"`,
 		`_dmarc.a.deep.example TXT "v=DMARC1; p=quarantine"`,
+		`_dmarc.gov.test TXT "v=DMARC1; p=reject; psd=y"`,
+		`_dmarc.test TXT "v=DMARC1; p=none"`,
+		`_dmarc.bare.example TXT "v=DMARC1; psd=n"`,
+		`_dmarc.sub.big.example TXT "v=DMARC1; p=rejct"`,
+		`_dmarc.halftwo.example TXT "v=DMARC1; p=reject"`,
+		`_dmarc.halftwo.example TXT "v=DMARC1; p=rejct"`,
+		`_dmarc.halftwo.example TXT "v=spf1 -all"`,
+		`_dmarc.badsp.example TXT "v=DMARC1; p=reject; sp=some; rua=https://r.example/"`,
+		`_dmarc.order.example TXT "p=reject; v=DMARC1"`,
+		`_dmarc.case.example TXT "v=dmarc1; p=reject"`,
+		`_dmarc.loose.example TXT " V = DMARC1 ; P = Reject ; x=y ; adkim = S; "`,
+		`_dmarc.mid.org.example TXT "v=DMARC1; p=none; sp=none"`,
+		`_dmarc.org.example TXT "v=DMARC1; p=quarantine; sp=reject; np=none"`,
+		"a.mid.org.example A 192.0.2.1",
+		"b.org.example MX 10 mx.org.example",
+		"slow.org.example SERVFAIL",
+		`_dmarc.q.example TXT "v=DMARC1; p=quarantine; t=y"`,
+		"_dmarc.lost.org.example SERVFAIL",
 	)
 	temp := SPFResult{Value: authres.ResultTempError}
 	for _, tt := range []struct {
@@ -114,6 +132,31 @@ func TestDMARC(t *testing.T) {
 		{"several of one domain", "a@example.com, b@example.com", pass("example.com"), nil, "pass", "reject"},
 		{"several domains", "a@example.com, b@example.net", pass("example.com"), nil, "permerror", ""},
 		{"nobody", "undisclosed:;", SPFResult{}, nil, "permerror", ""},
+		{"the suffix itself stops the walk", "a@gov.test", pass("test"), nil, "fail", "reject"},
+		{"the suffix itself", "a@gov.test", pass("gov.test"), nil, "pass", "reject"},
+		{"below the suffix", "a@x.y.gov.test", pass("y.gov.test"), nil, "pass", "reject"},
+		{"neighbours below the suffix", "a@x.gov.test", pass("gov.test"), nil, "fail", "reject"},
+		{"no policy, no reports", "a@bare.example", pass("x.bare.example"), nil, "pass", "none"},
+		{"broken record hides that above", "a@sub.big.example", SPFResult{}, nil, "none", ""},
+		{"two records, one broken", "a@halftwo.example", SPFResult{}, nil, "none", ""},
+		{"bad sp with reports", "a@badsp.example", SPFResult{}, nil, "fail", "none"},
+		{"version is not first", "a@order.example", SPFResult{}, nil, "none", ""},
+		{"version in lower case", "a@case.example", SPFResult{}, nil, "none", ""},
+		{"white space", "a@loose.example", pass("x.loose.example"), nil, "pass", "reject"},
+		{"white space, strict", "a@loose.example", SPFResult{}, signed("x.loose.example"), "fail", "reject"},
+		{"own record in the middle", "a@mid.org.example", pass("org.example"), nil, "pass", "none"},
+		{"record of the organization, not the nearest", "a@a.mid.org.example", SPFResult{}, nil, "fail", "reject"},
+		{"there is an MX", "a@b.org.example", SPFResult{}, nil, "fail", "reject"},
+		{"there is nothing", "a@c.org.example", SPFResult{}, nil, "fail", "none"},
+		{"nobody knows whether it is there", "a@slow.org.example", SPFResult{}, nil, "temperror", "reject"},
+		{"quarantine in test", "a@q.example", SPFResult{}, nil, "fail", "none"},
+		{"no answer on the way", "a@x.lost.org.example", pass("org.example"), nil, "temperror", ""},
+		{"alignment without an answer", "a@org.example", pass("lost.org.example"), nil, "temperror", "quarantine"},
+		{"several domains, one wants no forgery", "a@evil.example, b@example.com", pass("evil.example"), nil, "permerror", "reject"},
+		{"several domains, both verified", "a@example.com, b@big.example", pass("example.com"), signed("big.example"), "permerror", ""},
+		{"cannot be read", "<a@example.com <b@evil.example>", pass("evil.example"), nil, "permerror", "reject"},
+		{"too many domains", "a@a, a@b, a@c, a@d, a@e, a@f, a@g, a@h, a@example.com", SPFResult{}, nil, "permerror", "reject"},
+		{"U-labels", "a@bücher.example", SPFResult{}, nil, "none", ""},
 	} {
 		got := DMARC(context.Background(), d, []string{tt.from}, tt.spf, tt.dkim)
 		if string(got.Value) != tt.want || got.Policy != tt.policy {
@@ -121,8 +164,13 @@ func TestDMARC(t *testing.T) {
 		}
 	}
 	for _, from := range [][]string{nil, {"a@example.com", "a@example.com"}} {
-		if got := DMARC(context.Background(), d, from, SPFResult{}, nil); got.Value != authres.ResultPermError {
-			t.Errorf("%q: %s", from, got.Value)
+		// A field that was added to a message that was signed is no author of it.
+		want := ""
+		if from != nil {
+			want = "reject"
+		}
+		if got := DMARC(context.Background(), d, from, pass("example.com"), nil); got.Value != authres.ResultPermError || got.Policy != want {
+			t.Errorf("%q: %+v", from, got)
 		}
 	}
 }
@@ -203,10 +251,10 @@ func TestCRLF(t *testing.T) {
 func TestField(t *testing.T) {
 	r := Results{
 		SPF:   SPFResult{Value: "pass", From: "a@b.example"},
-		DKIM:  []DKIMResult{{Value: "fail", Domain: "c.example", Reason: "evil\r\nX: \"y; dmarc=pass"}},
-		DMARC: DMARCResult{Value: "none", Domain: "b.example"},
+		DKIM:  []DKIMResult{{Value: "fail", Domain: "c.example", Selector: "s1", Reason: "evil\r\nX: \"y; dmarc=pass"}},
+		DMARC: DMARCResult{Value: "fail", Domain: "b.example", Policy: "reject"},
 	}
-	const want = `Authentication-Results: mx.example.org; spf=pass smtp.mailfrom=a@b.example; dkim=fail reason="evil??X: ?y; dmarc=pass" header.d=c.example; dmarc=none header.from=b.example`
+	const want = `Authentication-Results: mx.example.org; spf=pass smtp.mailfrom=a@b.example; dkim=fail reason="evil??X: ?y; dmarc=pass" header.d=c.example header.s=s1; dmarc=fail header.from=b.example policy.dmarc=reject`
 	if got := r.Field("mx.example.org"); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

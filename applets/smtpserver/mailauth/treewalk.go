@@ -2,6 +2,8 @@ package mailauth
 
 import (
 	"context"
+	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -37,7 +39,7 @@ func (w *walker) walk(domain string) walk {
 			continue
 		}
 		found.records = append(found.records, rec)
-		if rec.psd == 'n' || rec.psd == 'y' && name != domain {
+		if rec.psd != 'u' {
 			break
 		}
 	}
@@ -94,8 +96,7 @@ func below(name, suffix string) string {
 	return head[strings.LastIndexByte(head, '.')+1:] + "." + suffix
 }
 
-// record asks for the record of one name. It is nil if there is none, or if it
-// cannot be read: RFC 9989 §4.7.
+// record asks for the record of one name, nil if there is none.
 func (w *walker) record(name string) (*record, error) {
 	texts, err := w.d.TXT(w.ctx, "_dmarc."+name)
 	if err != nil {
@@ -108,7 +109,7 @@ func (w *walker) record(name string) (*record, error) {
 			continue
 		}
 		if found != nil {
-			return nil, nil // two that contradict each other
+			return nil, nil // of several, none counts
 		}
 		r.domain = name
 		found = r
@@ -116,52 +117,58 @@ func (w *walker) record(name string) (*record, error) {
 	return found, nil
 }
 
-// parseRecord reads a record, or returns nil. Unknown tags are passed over.
+// parseRecord reads a record, or returns nil if it is of something else. Tags that
+// are unknown, or do not say what they may, are passed over: RFC 9989 §4.7.
 func parseRecord(text string) *record {
 	r := &record{psd: 'u'}
-	haveURI, first := false, true
-	for part := range strings.SplitSeq(text, ";") {
-		tag, value, ok := strings.Cut(part, "=")
-		tag, value = strings.ToLower(strings.TrimSpace(tag)), strings.TrimSpace(value)
-		if first {
-			if first = false; !ok || tag != "v" || value != "DMARC1" {
-				return nil
-			}
-			continue
-		}
-		lower := strings.ToLower(value)
-		switch tag {
+	tags := strings.Split(text, ";")
+	if version, value, _ := strings.Cut(tags[0], "="); !strings.EqualFold(strings.TrimSpace(version), "v") || strings.TrimSpace(value) != "DMARC1" {
+		return nil
+	}
+	haveURI, havePolicy := false, false
+	for _, part := range tags[1:] {
+		tag, value, _ := strings.Cut(part, "=")
+		value = strings.ToLower(strings.TrimSpace(value))
+		switch strings.ToLower(strings.TrimSpace(tag)) {
 		case "p":
-			r.p = lower
+			r.p, havePolicy = value, true
 		case "sp":
-			r.sp = lower
+			r.sp = value
 		case "np":
-			r.np = lower
+			r.np = value
 		case "adkim":
-			r.strictDKIM = lower == "s"
+			r.strictDKIM = value == "s"
 		case "aspf":
-			r.strictSPF = lower == "s"
+			r.strictSPF = value == "s"
 		case "t":
-			r.testing = lower == "y"
+			r.testing = value == "y"
 		case "psd":
-			if lower == "y" || lower == "n" {
-				r.psd = lower[0]
+			if value == "y" || value == "n" {
+				r.psd = value[0]
 			}
 		case "rua":
-			haveURI = strings.Contains(lower, "mailto:")
+			haveURI = slices.ContainsFunc(strings.Split(value, ","), isURI)
 		}
 	}
-	return r.settle(haveURI)
+	if !havePolicy {
+		r.p = "none"
+	}
+	r.settle(haveURI)
+	return r
 }
 
-// settle fills in what a record does not say. One without a valid policy is for
-// reports only, if it asks for any.
-func (r *record) settle(haveURI bool) *record {
+func isURI(s string) bool {
+	u, err := url.Parse(strings.TrimSpace(s))
+	return err == nil && u.Scheme != "" && (u.Host != "" || u.Opaque != "")
+}
+
+// settle fills in what a record does not say. One with a policy that is none is for
+// reports only; if it does not even ask for them, it says that there is no DMARC here:
+// RFC 9989 §4.10.1.
+func (r *record) settle(haveURI bool) {
 	valid := func(s string) bool { return s == "none" || s == "quarantine" || s == "reject" }
 	if !valid(r.p) || r.sp != "" && !valid(r.sp) || r.np != "" && !valid(r.np) {
-		if !haveURI {
-			return nil
-		}
+		r.void = !haveURI
 		r.p, r.sp, r.np = "none", "none", "none"
 	}
 	if r.sp == "" {
@@ -170,5 +177,4 @@ func (r *record) settle(haveURI bool) *record {
 	if r.np == "" {
 		r.np = r.sp
 	}
-	return r
 }
