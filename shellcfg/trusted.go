@@ -7,20 +7,22 @@ import (
 	"strconv"
 )
 
-// trustedUser is the account of TrustedUser when zmailer.conf names no other one.
-const trustedUser = "zmailer"
+// TrustedName is the name of the account that faces the network, TRUSTEDUSER, and
+// whether zmailer.conf names it: the stock account need not exist.
+func (c *Conf) TrustedName() (name string, given bool) {
+	if name := c.Get("TRUSTEDUSER"); name != "" {
+		return name, true
+	}
+	return "zmailer", false
+}
 
 // TrustedUser is the account that faces the network, TRUSTEDUSER. Where that is not
 // set and the stock account does not exist, uid and gid are 0: root serves.
 func (c *Conf) TrustedUser() (uid, gid int, err error) {
-	name := c.Get("TRUSTEDUSER")
-	optional := name == ""
-	if optional {
-		name = trustedUser
-	}
+	name, given := c.TrustedName()
 	u, err := user.Lookup(name)
 	var unknown user.UnknownUserError
-	if errors.As(err, &unknown) && optional {
+	if errors.As(err, &unknown) && !given {
 		return 0, 0, nil
 	}
 	if err != nil {
@@ -38,10 +40,7 @@ func (c *Conf) TrustedUser() (uid, gid int, err error) {
 // TrustedGroups are the groups of that account, which may give it keys to read
 // and sockets to use.
 func (c *Conf) TrustedGroups() ([]int, error) {
-	name := c.Get("TRUSTEDUSER")
-	if name == "" {
-		name = trustedUser
-	}
+	name, _ := c.TrustedName()
 	u, err := user.Lookup(name)
 	if err != nil {
 		return nil, fmt.Errorf("TRUSTEDUSER %s: %w", name, err)

@@ -20,10 +20,7 @@ type trust struct {
 // users and uids in TRUSTED.
 func newTrust(conf *shellcfg.Conf, u *users.Users) (*trust, error) {
 	t := &trust{conf: conf, uids: map[int]bool{0: true, os.Geteuid(): true}}
-	server := conf.Get("TRUSTEDUSER")
-	if server == "" {
-		server = "zmailer"
-	}
+	server, _ := conf.TrustedName()
 	if _, err := t.add(u, server); err != nil {
 		return nil, err
 	}

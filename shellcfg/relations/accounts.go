@@ -37,18 +37,18 @@ type Group struct {
 	Members []string
 }
 
-// Accounts finds users and groups: in the files first and then, as a static
+// accounts finds users and groups: in the files first and then, as a static
 // binary has no name service switch of its own, by the command getent, if
 // nsswitch.conf names a source besides the files. Every method tells apart
 // found, not found, and could not be asked.
-type Accounts struct {
+type accounts struct {
 	passwd *watch.File[index[User]]
 	group  *watch.File[index[Group]]
 	nss    *nss
 }
 
-// NewAccounts uses the files and the getent of e.
-func NewAccounts(e Env) *Accounts {
+// newAccounts uses the files and the getent of e.
+func newAccounts(e Env) *accounts {
 	passwd, group := e.Passwd, e.Group
 	if passwd == "" {
 		passwd = "/etc/passwd"
@@ -56,37 +56,25 @@ func NewAccounts(e Env) *Accounts {
 	if group == "" {
 		group = "/etc/group"
 	}
-	return &Accounts{
+	return &accounts{
 		passwd: &watch.File[index[User]]{Path: passwd, Load: loadPasswd, Interval: e.Watch, Log: e.Log},
 		group:  &watch.File[index[Group]]{Path: group, Load: loadGroup, Interval: e.Watch, Log: e.Log},
 		nss:    newNSS(e),
 	}
 }
 
-// index is an account file in memory.
-type index[T any] struct {
-	byName map[string]T
-	byID   map[uint32]T
-	order  []string // names, as in the file
-}
-
-func newIndex[T any]() *index[T] {
-	return &index[T]{byName: map[string]T{}, byID: map[uint32]T{}}
-}
+// index is an account file in memory, by name.
+type index[T any] map[string]T
 
 // add keeps the first of several, as the C library does.
-func (x *index[T]) add(name string, id uint32, v T) {
-	if _, dup := x.byName[name]; !dup {
-		x.byName[name] = v
-		x.order = append(x.order, name)
-	}
-	if _, dup := x.byID[id]; !dup {
-		x.byID[id] = v
+func (x index[T]) add(name string, v T) {
+	if _, dup := x[name]; !dup {
+		x[name] = v
 	}
 }
 
 // User finds an account by name.
-func (a *Accounts) User(ctx context.Context, name string) (u User, found bool, err error) {
+func (a *accounts) User(ctx context.Context, name string) (u User, found bool, err error) {
 	if !accountName(name) {
 		return u, false, nil
 	}
@@ -94,7 +82,7 @@ func (a *Accounts) User(ctx context.Context, name string) (u User, found bool, e
 	if err != nil {
 		return u, false, err
 	}
-	if u, ok := x.byName[name]; ok {
+	if u, ok := (*x)[name]; ok {
 		return u, true, nil
 	}
 	if digitsOnly(name) { // getent would take it for a uid
@@ -104,21 +92,8 @@ func (a *Accounts) User(ctx context.Context, name string) (u User, found bool, e
 	return u, found && u.Name == name, err
 }
 
-// UserByID finds an account by uid.
-func (a *Accounts) UserByID(ctx context.Context, uid uint32) (u User, found bool, err error) {
-	x, err := current(ctx, a.passwd)
-	if err != nil {
-		return u, false, err
-	}
-	if u, ok := x.byID[uid]; ok {
-		return u, true, nil
-	}
-	u, found, err = askNSS(ctx, a.nss, "passwd", strconv.FormatUint(uint64(uid), 10), parseUser)
-	return u, found && u.UID == uid, err
-}
-
 // Group finds a group by name.
-func (a *Accounts) Group(ctx context.Context, name string) (g Group, found bool, err error) {
+func (a *accounts) Group(ctx context.Context, name string) (g Group, found bool, err error) {
 	if !accountName(name) {
 		return g, false, nil
 	}
@@ -126,7 +101,7 @@ func (a *Accounts) Group(ctx context.Context, name string) (g Group, found bool,
 	if err != nil {
 		return g, false, err
 	}
-	if g, ok := x.byName[name]; ok {
+	if g, ok := (*x)[name]; ok {
 		return g, true, nil
 	}
 	if digitsOnly(name) {
@@ -134,35 +109,6 @@ func (a *Accounts) Group(ctx context.Context, name string) (g Group, found bool,
 	}
 	g, found, err = askNSS(ctx, a.nss, "group", name, parseGroup)
 	return g, found && g.Name == name, err
-}
-
-// GroupIDs returns the gids of a user, the primary one first.
-func (a *Accounts) GroupIDs(ctx context.Context, u User) ([]uint32, error) {
-	x, err := current(ctx, a.group)
-	if err != nil {
-		return nil, err
-	}
-	gids := []uint32{u.GID}
-	have := map[uint32]bool{u.GID: true}
-	add := func(gid uint32) {
-		if !have[gid] {
-			have[gid] = true
-			gids = append(gids, gid)
-		}
-	}
-	for _, name := range x.order {
-		g := x.byName[name]
-		for _, m := range g.Members {
-			if m == u.Name {
-				add(g.GID)
-			}
-		}
-	}
-	more, err := a.nss.initgroups(ctx, u.Name)
-	for _, gid := range more {
-		add(gid)
-	}
-	return gids, err
 }
 
 // accountName tells whether s can be the name of an account at all; nothing
@@ -179,20 +125,20 @@ func accountName(s string) bool {
 const maxAccountFile = 256 << 20
 
 func loadPasswd(f *os.File, st watch.State) (*index[User], error) {
-	return loadAccounts(f, st, func(x *index[User], line string) error {
+	return loadAccounts(f, st, func(x index[User], line string) error {
 		u, err := parseUser(line)
 		if err == nil {
-			x.add(u.Name, u.UID, u)
+			x.add(u.Name, u)
 		}
 		return err
 	})
 }
 
 func loadGroup(f *os.File, st watch.State) (*index[Group], error) {
-	return loadAccounts(f, st, func(x *index[Group], line string) error {
+	return loadAccounts(f, st, func(x index[Group], line string) error {
 		g, err := parseGroup(line)
 		if err == nil {
-			x.add(g.Name, g.GID, g)
+			x.add(g.Name, g)
 		}
 		return err
 	})
@@ -200,12 +146,12 @@ func loadGroup(f *os.File, st watch.State) (*index[Group], error) {
 
 // loadAccounts passes over bad lines, as the C library does: one of them must
 // not make every user unknown. A file with nothing else is an error.
-func loadAccounts[T any](f *os.File, st watch.State, add func(*index[T], string) error) (*index[T], error) {
+func loadAccounts[T any](f *os.File, st watch.State, add func(index[T], string) error) (*index[T], error) {
 	data, err := slurp(f, st, maxAccountFile)
 	if err != nil {
 		return nil, err
 	}
-	x := newIndex[T]()
+	x := make(index[T])
 	var bad problems
 	eachLine(data, func(n int, line string) {
 		// Lines of '+' and '-' are the compat form of NIS: getent knows them.
@@ -216,10 +162,10 @@ func loadAccounts[T any](f *os.File, st watch.State, add func(*index[T], string)
 			bad.add(f.Name(), n, "%w", err)
 		}
 	})
-	if len(x.byName) == 0 {
+	if len(x) == 0 {
 		return nil, errors.Join(fmt.Errorf("%s: no account in it", f.Name()), bad.err())
 	}
-	return x, nil
+	return &x, nil
 }
 
 func parseUser(line string) (User, error) {

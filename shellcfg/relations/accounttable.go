@@ -23,7 +23,7 @@ func (t *accountTable) Check(context.Context) ([]error, error) { return nil, t.l
 // openPasswd finds users by name: the whole line of passwd without the
 // password, or one field.
 func openPasswd(o *opening) (Table, error) {
-	a := NewAccounts(o.Env)
+	a := newAccounts(o.Env)
 	return &accountTable{
 		look: func(ctx context.Context, key string) (string, bool, error) {
 			u, found, err := a.User(ctx, key)
@@ -59,7 +59,7 @@ func userField(u User, sub string) string {
 // openGroup finds groups by name: the whole line, the gid, or the members
 // separated by blanks.
 func openGroup(o *opening) (Table, error) {
-	a := NewAccounts(o.Env)
+	a := newAccounts(o.Env)
 	return &accountTable{
 		look: func(ctx context.Context, key string) (string, bool, error) {
 			g, found, err := a.Group(ctx, key)

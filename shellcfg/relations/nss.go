@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -152,28 +151,6 @@ func (n *nss) ask(ctx context.Context, path, database, key string) (string, erro
 		return "", fmt.Errorf("getent %s: empty answer", database)
 	}
 	return line, nil
-}
-
-// initgroups returns the gids that the switch knows for a user.
-func (n *nss) initgroups(ctx context.Context, name string) ([]uint32, error) {
-	path, err := n.path("group")
-	if path == "" || !accountName(name) {
-		return nil, err
-	}
-	line, err := n.ask(ctx, path, "initgroups", name)
-	if err != nil {
-		return nil, err
-	}
-	words := strings.Fields(line)
-	var gids []uint32
-	for _, w := range words[min(1, len(words)):] {
-		gid, err := strconv.ParseUint(w, 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("getent initgroups: %w", err)
-		}
-		gids = append(gids, uint32(gid))
-	}
-	return gids, nil
 }
 
 // capped keeps the first bytes of what it is given and counts the rest.
