@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,7 +41,7 @@ func Command() *cobra.Command {
 
 The agents count while TLSREPORTS of zmailer.conf is the address of somebody who
 answers for it. Reports of days that are over (UTC) go to the domains that have a
-record _smtp._tls.DOMAIN, and the counts are removed. To be run once a day.`,
+record _smtp._tls.DOMAIN, by mail or https, and the counts are removed. To be run once a day.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			conf, err := shellcfg.LoadConf(shellcfg.ConfPath())
@@ -78,6 +79,7 @@ type reporter struct {
 	out     io.Writer
 	contact rfc5322.Address
 	domain  string // who reports
+	client  *http.Client
 }
 
 func newReporter(conf *shellcfg.Conf, names dns, out io.Writer) (*reporter, error) {
@@ -96,7 +98,7 @@ func newReporter(conf *shellcfg.Conf, names dns, out io.Writer) (*reporter, erro
 	if err != nil {
 		return nil, proc.Exit(proc.Config, "%w", err)
 	}
-	return &reporter{spool: sp, dir: sp.RunPath(tlsrpt.RunDir), dns: names, out: out, contact: contact, domain: contact.Domain}, nil
+	return &reporter{spool: sp, dir: sp.RunPath(tlsrpt.RunDir), dns: names, out: out, contact: contact, domain: contact.Domain, client: newClient()}, nil
 }
 
 // over are the days that are over.
@@ -148,16 +150,13 @@ func (r *reporter) send(ctx context.Context, day, now time.Time) error {
 			continue
 		}
 		places, err := r.places(ctx, domain)
+		if err == nil {
+			err = r.deliver(ctx, counts.Report(domain, r.domain, r.contact.String()), day, places, done)
+		}
 		if err != nil {
 			waits = true
 			errs = append(errs, fmt.Errorf("%s: %w", domain, err))
 			continue
-		}
-		if len(places) > 0 {
-			if err := r.submit(ctx, counts.Report(domain, r.domain, r.contact.String()), places); err != nil {
-				return errors.Join(append(errs, fmt.Errorf("%s: %w", domain, err))...)
-			}
-			fmt.Fprintf(r.out, "%s %s: %s\n", day.Format(time.DateOnly), domain, strings.Join(places, " "))
 		}
 		if err := r.note(day, domain); err != nil {
 			return errors.Join(append(errs, err)...)
@@ -169,33 +168,72 @@ func (r *reporter) send(ctx context.Context, day, now time.Time) error {
 	return errors.Join(errs...)
 }
 
-// places are the mail addresses that want reports about a domain. Other ways
-// (https) are not gone.
-func (r *reporter) places(ctx context.Context, domain string) ([]string, error) {
+// deliver sends a report to its places, but to those that have it. What has been sent
+// is noted at once, since the other places may fail.
+func (r *reporter) deliver(ctx context.Context, report *tlsrpt.Report, day time.Time, to places, done map[string]bool) error {
+	domain := report.Policies[0].Policy.Domain
+	var errs []error
+	send := func(key, where string, f func() error) {
+		if key = domain + " " + key; done[key] {
+			return
+		}
+		err := f()
+		if err == nil {
+			fmt.Fprintf(r.out, "%s %s: %s\n", day.Format(time.DateOnly), domain, where)
+			err = r.note(day, key)
+		}
+		errs = append(errs, err)
+	}
+	if len(to.mail) > 0 {
+		text := strings.Join(to.mail, " ")
+		send("mail", text, func() error { return r.submit(ctx, report, to.mail) })
+	}
+	for _, place := range to.post {
+		send(place, place, func() error { return r.post(ctx, report, place) })
+	}
+	return errors.Join(errs...)
+}
+
+// places are where a domain wants its reports.
+type places struct {
+	mail []string // addresses
+	post []string // https
+}
+
+func (p places) String() string {
+	return strings.Join(append(p.mail[:len(p.mail):len(p.mail)], p.post...), " ")
+}
+
+// places looks up where reports about a domain are wanted.
+func (r *reporter) places(ctx context.Context, domain string) (p places, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
 	texts, err := r.dns.TXT(ctx, "_smtp._tls."+domain)
 	if resolver.StatusOf(err) == resolver.NotFound {
-		return nil, nil
+		return p, nil
 	}
 	if err != nil {
-		return nil, err
+		return p, err
 	}
-	var list []string
 	for _, place := range tlsrpt.Places(texts) {
+		if isPost(place) {
+			p.post = append(p.post, place)
+			continue
+		}
 		if len(place) < 7 || !strings.EqualFold(place[:7], "mailto:") {
 			continue
 		}
 		addr, _, _ := strings.Cut(place[7:], "?")
 		a, err := rfc5322.ParseAddress(unescape(addr))
 		if err == nil && a.Domain != "" {
-			list = append(list, a.String())
+			p.mail = append(p.mail, a.String())
 		}
 	}
-	return list, nil
+	return p, nil
 }
 
-// The file .sent of a day has the domains that have had their report, a line each.
+// The file .sent of a day has the domains that have had their reports, a line each,
+// and of those that wait for others the places that have theirs.
 const sentFile = ".sent"
 
 func (r *reporter) sentPath(day time.Time) string {
@@ -242,10 +280,10 @@ func (r *reporter) show(ctx context.Context, now time.Time) error {
 				fmt.Fprintf(r.out, "# %s: %v\n", domain, err)
 				continue
 			}
-			if len(places) == 0 {
+			if len(places.mail)+len(places.post) == 0 {
 				continue
 			}
-			fmt.Fprintf(r.out, "# to %s\n", strings.Join(places, " "))
+			fmt.Fprintf(r.out, "# to %s\n", places)
 			if err := enc.Encode(counts.Report(domain, r.domain, r.contact.String())); err != nil {
 				return err
 			}

@@ -80,8 +80,8 @@ const good = `{"d":"x.test","p":"sts","t":"version: STSv1","h":"mx.x.test","n":5
 // TestSend sends to those who want it, once, and forgets the day.
 func TestSend(t *testing.T) {
 	r, _ := newTest(t,
-		`_smtp._tls.x.test TXT "v=TLSRPTv1; rua=mailto:t%2Bls@x.test,https://x.test/, mailto:u@x.test?subject=y"`,
-		`_smtp._tls.web.test TXT "v=TLSRPTv1; rua=https://web.test/"`, "_smtp._tls.down.test SERVFAIL")
+		`_smtp._tls.x.test TXT "v=TLSRPTv1; rua=mailto:t%2Bls@x.test,http://x.test/, mailto:u@x.test?subject=y"`,
+		`_smtp._tls.web.test TXT "v=TLSRPTv1; rua=ftp://web.test/"`, "_smtp._tls.down.test SERVFAIL")
 	count(t, r, "2026-11-24", good, `{"d":"web.test","p":"no-policy-found","n":1}`, `{"d":"silent.test","p":"no-policy-found","n":1}`)
 	count(t, r, "2026-11-25", good)
 	for range 2 {
