@@ -129,7 +129,9 @@ func (o *options) directories() error {
 			return err
 		}
 	}
-	if err := spool.Create(p.spool, o.prefix == ""); err != nil {
+	// An instance of root's has an SMTP server that becomes another user, and agents that
+	// become the users to whom they deliver, wherever it stands.
+	if err := spool.Create(p.spool, os.Geteuid() == 0); err != nil {
 		return err
 	}
 	if o.prefix == "" {

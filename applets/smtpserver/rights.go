@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"zmailer/shellcfg"
 	"zmailer/spool"
 )
@@ -49,6 +51,18 @@ func dropRights(conf *shellcfg.Conf, sp *spool.Spool, log *slog.Logger) error {
 	}
 	if syscall.Setuid(0) == nil {
 		return errors.New("the rights of root came back")
+	}
+	return maySubmit(sp, uid)
+}
+
+// maySubmit finds out before the first client does whether the spool takes mail from
+// this user: one that an ordinary user has made does not.
+func maySubmit(sp *spool.Spool, uid int) error {
+	for _, name := range []string{spool.PublicDir, spool.RouterDir} {
+		dir := filepath.Join(sp.Root, name)
+		if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+			return fmt.Errorf("the server has become uid %d (TRUSTEDUSER), which cannot put mail into %s: %w: let root run zmailer install again, with the same --prefix, and let others pass the directories above it; or set TRUSTEDUSER=root", uid, dir, err)
+		}
 	}
 	return nil
 }

@@ -2,9 +2,11 @@
 # Installs the Debian package over Postfix and over Exim in a Debian of its own,
 # sends mail in every phase, upgrades, removes, purges, and goes back.
 #
-#   testdata/packaging/run.sh [--suite SUITE] [--old REV] [--cache DIR]
+#   testdata/packaging/run.sh [--suite SUITE] [--old REV] [--commit REV] [--cache DIR]
 #
-# Without --suite, in bookworm and in trixie. Needs root, debootstrap and, the first time, the network. The tests themselves run
+# Without --suite, in bookworm and in trixie. --old is what is upgraded from, without it
+# the last commit but one that changed packaging; --commit is the new one, without it
+# the last. Needs root, debootstrap and, the first time, the network. The tests themselves run
 # in namespaces of their own, without a network, and touch nothing outside of them.
 set -eu
 
@@ -12,11 +14,12 @@ suites='bookworm trixie'
 # The mirror that this host itself uses. $(SITE) is for apt-get.
 # shellcheck disable=SC2016
 mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(SITE)' | grep -v security | head -n 1)}
-cache=${TMPDIR:-/tmp}/zmailer-debian old=''
+cache=${TMPDIR:-/tmp}/zmailer-debian old='' commit=HEAD
 while [ $# -gt 0 ]; do
 	case $1 in
 	--suite) suites=$2 ;;
 	--old) old=$2 ;;
+	--commit) commit=$2 ;;
 	--cache) cache=$2 ;;
 	*)
 		sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
@@ -61,12 +64,12 @@ done
 work=$(mktemp -d "$cache/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
-[ -n "$old" ] || old=$(git log --skip=1 -1 --format=%H -- packaging)
+[ -n "$old" ] || old=$(git log --skip=1 -1 --format=%H "$commit" -- packaging)
 # By its own script.
 git clone -q --shared --no-checkout . "$work/source"
 git -C "$work/source" checkout -q "$old"
 "$work/source/packaging/build.sh" deb --arch amd64 --out "$work/old" >/dev/null
-packaging/build.sh deb rpm apk --arch amd64 --out "$work/new" >/dev/null
+packaging/build.sh deb rpm apk --arch amd64 --out "$work/new" --commit "$commit" >/dev/null
 
 failed=''
 for run in $(for suite in $suites; do echo "$suite/postfix" "$suite/exim"; done); do
