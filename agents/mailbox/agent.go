@@ -73,10 +73,11 @@ type agent struct {
 	maildir  mailDrop
 	hooks    hooks
 	slots    chan struct{}
+	jobTime  time.Duration // after which a job begins nothing new
 }
 
 func newAgent(o Options, db *users.Users) (*agent, error) {
-	a := &agent{Options: o, users: db, slots: make(chan struct{}, parallel), hooks: hooks{places: make(chan struct{}, hooksTotal)}}
+	a := &agent{Options: o, users: db, slots: make(chan struct{}, parallel), jobTime: protocol.JobTime, hooks: hooks{places: make(chan struct{}, hooksTotal)}}
 	a.defaults = settings{bounce: o.BounceOverQuota, hook: o.Hook}
 	var err error
 	if a.defaults.mailbox, err = parseTemplate(o.Mailbox); err != nil {
@@ -109,12 +110,17 @@ func (a *agent) deliver(ctx context.Context, d *protocol.Delivery) {
 	body := &letter.Body{File: d.File, Offset: d.Control.BodyOffset, Size: d.Control.Size - d.Control.BodyOffset}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	groups := d.Groups()
+	groups, end := d.Groups(), time.Now().Add(a.jobTime)
 	for i := range groups {
 		g := &groups[i]
 		for j := range g.Rcpts {
 			c := &copyOf{d: d, group: g, rcpt: &g.Rcpts[j], body: body}
 			a.slots <- struct{}{}
+			if time.Now().After(end) { // while programs that hang had all places
+				<-a.slots
+				d.Report(c.rcpt.N, dsn.Temp("4.4.7", "no time left in this attempt"))
+				continue
+			}
 			wg.Go(func() {
 				defer func() { <-a.slots }()
 				defer func() {

@@ -301,3 +301,12 @@ func (s *site) table(entries map[string]string) {
 func (s *site) failTable(err error) {
 	s.agent.table = func(context.Context, string) (string, bool, error) { return "", false, err }
 }
+
+// A job that has taken all its time begins no further delivery.
+func TestJobTime(t *testing.T) {
+	s := newSite(t, "$/%u.mbox", nil)
+	s.agent.jobTime = -time.Second
+	for _, r := range s.deliver(protocoltest.To("s@example.net", to("joe"), to("ann"))) {
+		want(t, r, dsn.Deferred, "4.4.7")
+	}
+}

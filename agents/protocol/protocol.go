@@ -27,6 +27,10 @@ const (
 	MaxText     = 2 << 10 // of a reply text; longer ones are cut
 )
 
+// JobTime is how long an agent begins something new for a job. What it has begun then
+// has the rest of the scheduler's 40 minutes, after which the agent would be killed.
+const JobTime = 25 * time.Minute
+
 // A Job asks an agent to deliver a message to some of its recipients, which all
 // have the same channel and host.
 type Job struct {

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"time"
 
 	"zmailer/spool"
 	"zmailer/spool/dsn"
@@ -85,8 +86,9 @@ func (d *Delivery) Log(format string, args ...any) {
 	d.out.remark("#log spoolid=" + string(d.ID) + " " + fmt.Sprintf(format, args...))
 }
 
-// Flush sends the reports and log lines so far. The end of the job does so too,
-// in one write with the rest; a job that goes on for long calls it in between.
+// Flush sends the reports and log lines so far. The end of the job does so too, in one
+// write with the rest, and so does time: what is decided is not to be forgotten with an
+// agent that dies.
 func (d *Delivery) Flush() { d.out.flush() }
 
 // output writes whole lines; a batch written while another write is under way
@@ -96,13 +98,27 @@ type output struct {
 	w       io.Writer
 	pending []byte
 	writing bool
+	idle    sync.Cond // not writing any more
+	armed   bool      // a flush comes in flushAfter at most
 	err     error
 }
+
+// flushAfter is how long a line waits for others.
+const flushAfter = time.Second
 
 func (o *output) add(fn func([]byte) []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.pending = fn(o.pending)
+	if !o.armed {
+		o.armed = true
+		time.AfterFunc(flushAfter, func() {
+			o.mu.Lock()
+			o.armed = false
+			o.mu.Unlock()
+			o.flush()
+		})
+	}
 }
 
 func (o *output) report(r *Report) { o.add(r.Append) }
@@ -142,17 +158,30 @@ func (o *output) flush() {
 		}
 	}
 	o.writing = false
+	o.idle.Broadcast()
+}
+
+// end returns when everything is written.
+func (o *output) end() {
+	o.flush()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.writing { // what the timer has begun
+		o.idle.Wait()
+	}
 }
 
 // Serve runs the agent's end until in ends or ctx is cancelled, and returns when
 // every job it took has been answered.
 func Serve(ctx context.Context, a *Agent, in io.Reader, out io.Writer) error {
 	o := &output{w: out}
+	o.idle.L = &o.mu
 	capacity := affordable(a.Capacity)
 	o.remark(fmt.Sprintf("#hungry %d", capacity))
 	o.flush()
 	slots := make(chan struct{}, capacity)
 	var wg sync.WaitGroup
+	defer o.end()
 	defer wg.Wait()
 	// The reader is unblocked by closing in when ctx ends, if in can be closed.
 	if c, ok := in.(io.Closer); ok {

@@ -1,8 +1,12 @@
 package protocol
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -52,6 +56,47 @@ func FuzzServe(f *testing.F) {
 			t.Errorf("no answer for %v; hungry %d times after %d jobs", want, hungry, jobs)
 		}
 	})
+}
+
+// What a job has decided is told while it goes on: an agent that is killed then has
+// not done it for nothing.
+func TestReportsInTime(t *testing.T) {
+	s := &spool.Spool{Root: t.TempDir()}
+	id := spool.NewID()
+	c := &spool.Control{ID: id, Groups: []spool.Group{{Header: []byte("\n"), Rcpts: []spool.Rcpt{{Hop: spool.Hop{Channel: "x"}}, {Hop: spool.Hop{Channel: "x"}}}}}}
+	for path, text := range map[string]string{s.ControlPath(id): string(c.Append(nil)), s.QueuePath(id): ""} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := make(chan struct{})
+	a := &Agent{Spool: s, Capacity: 1, Deliver: func(_ context.Context, d *Delivery) {
+		d.Report(0, dsn.Success("2.0.0", "first"))
+		<-seen
+		d.Report(1, dsn.Success("2.0.0", "second"))
+	}}
+	outR, outW := io.Pipe()
+	go func() {
+		defer outW.Close()
+		job := Job{Number: 1, ID: id, Channel: "x", Rcpts: []int{0, 1}}
+		if err := Serve(t.Context(), a, bytes.NewReader(job.Append(nil)), outW); err != nil {
+			t.Error(err)
+		}
+	}()
+	var texts []string
+	for lines := bufio.NewScanner(outR); lines.Scan(); {
+		if said := ParseSaid(lines.Text()); said.Kind == Result {
+			if texts = append(texts, said.Report.Result.Text); len(texts) == 1 {
+				close(seen)
+			}
+		}
+	}
+	if got := strings.Join(texts, " "); got != "first second" {
+		t.Errorf("results %q", got)
+	}
 }
 
 // FuzzParseJob: a job that was understood survives being given on.

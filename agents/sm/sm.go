@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -66,7 +67,7 @@ The comment at the top of sm.conf explains its lines.`,
 				if m == nil {
 					return nil, fmt.Errorf("%s: there is no mailer %s", file, args[0])
 				}
-				a := &agent{mailer: m, hostname: conf.Hostname, user: m.User, users: users.New(users.System(conf.Path("db/users")))}
+				a := &agent{mailer: m, hostname: conf.Hostname, user: m.User, users: users.New(users.System(conf.Path("db/users"))), jobTime: protocol.JobTime}
 				if a.user == "" {
 					a.user = conf.Get("DEFAULTUSER")
 				}
@@ -83,6 +84,7 @@ type agent struct {
 	hostname string
 	user     string // who runs the program
 	users    *users.Users
+	jobTime  time.Duration // after which a job begins nothing new
 }
 
 // identity is who runs the program. A mailer that names nobody is run by daemon,
@@ -121,7 +123,7 @@ func (a *agent) deliver(ctx context.Context, d *protocol.Delivery) {
 	if a.mailer.flags.has('m') {
 		size = maxAtOnce
 	}
-	groups := d.Groups()
+	groups, end := d.Groups(), time.Now().Add(a.jobTime)
 	for i := range groups {
 		g := &groups[i]
 		var rcpts []*spool.Rcpt
@@ -129,6 +131,10 @@ func (a *agent) deliver(ctx context.Context, d *protocol.Delivery) {
 			rcpts = append(rcpts, &g.Rcpts[j])
 		}
 		for batch := range slices.Chunk(rcpts, size) {
+			if time.Now().After(end) {
+				d.ReportAll(dsn.Temp("4.4.7", "no time left in this attempt"))
+				return
+			}
 			r := &run{m: a.mailer, hostname: a.hostname, sender: g.Sender.User, attr: &d.Control.Attr, header: g.Header, rcpts: batch, body: body}
 			result := a.run(ctx, d, r, u, id)
 			for _, rcpt := range batch {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"zmailer/agents/protocol"
 	"zmailer/agents/protocol/protocoltest"
@@ -102,13 +103,31 @@ func site(t *testing.T, text string) func(protocoltest.Message) []dsn.Result {
 		t.Fatal(err)
 	}
 	s := protocoltest.NewSpool(t)
-	a := &agent{mailer: mailers["x"], hostname: "mx.example.org", users: users.New(users.System(""))}
+	a := &agent{mailer: mailers["x"], hostname: "mx.example.org", users: users.New(users.System("")), jobTime: protocol.JobTime}
 	if os.Geteuid() == 0 {
 		a.user = "root"
 	}
 	return func(m protocoltest.Message) []dsn.Result {
 		t.Helper()
 		return protocoltest.Deliver(t, s, &protocol.Agent{Spool: s, Capacity: 2, Deliver: a.deliver}, m)
+	}
+}
+
+// A job that has taken all its time begins no further program.
+func TestJobTime(t *testing.T) {
+	mailers, err := load(t, "mailer x command=/bin/true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := protocoltest.NewSpool(t)
+	a := &agent{mailer: mailers["x"], users: users.New(users.System("")), jobTime: -time.Second}
+	if os.Geteuid() == 0 {
+		a.user = "root"
+	}
+	for _, r := range protocoltest.Deliver(t, s, &protocol.Agent{Spool: s, Capacity: 1, Deliver: a.deliver}, rcpts("joe", "ann")) {
+		if r.Action != dsn.Deferred || r.Status != "4.4.7" {
+			t.Errorf("%+v", r)
+		}
 	}
 }
 

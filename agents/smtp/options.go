@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"zmailer/agents/dkim"
+	"zmailer/agents/protocol"
 	"zmailer/agents/tlsrpt"
 	"zmailer/shellcfg/resolver"
 )
@@ -75,7 +76,7 @@ func defaultTimeouts() timeouts {
 		connect: 30 * time.Second,
 		data:    3 * time.Minute,
 		dot:     10 * time.Minute,
-		job:     25 * time.Minute, // with a dot after it, within the scheduler's 40 minutes
+		job:     protocol.JobTime, // with a dot after it, within the scheduler's time
 	}
 	t.commands(5 * time.Minute)
 	t.init = 2 * time.Minute
