@@ -17,8 +17,9 @@ import (
 var enter string
 
 // Start runs a shell script where a peer is installed, as enter.sh has it, with DIR
-// for a directory that both sides see, and waits for the socket there. What it runs
-// ends with stop, or else with the test.
+// for a directory that both sides see, and waits for the socket there, or for one of
+// the network if socket is an address with a port. What it runs ends with stop, or
+// else with the test.
 func Start(t testing.TB, name, script, socket string) (path string, stop func()) {
 	t.Helper()
 	root := Dir(t, name)
@@ -62,9 +63,12 @@ func Start(t testing.TB, name, script, socket string) (path string, stop func())
 			t.Logf("%s said (%v):\n%s", name, err, text[max(0, len(text)-4000):])
 		}
 	})
-	path = filepath.Join(dir, socket)
+	network, path := "tcp", socket
+	if !strings.Contains(socket, ":") {
+		network, path = "unix", filepath.Join(dir, socket)
+	}
 	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		c, err := net.Dial("unix", path)
+		c, err := net.Dial(network, path)
 		if err == nil {
 			c.Close()
 			return path, stop
