@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// incore is a table that the policy fills itself.
+// incore is a table whose content the declaration says, as in a test.
 type incore struct {
 	mu    sync.RWMutex
 	items map[string]string
@@ -27,20 +27,6 @@ func (t *incore) Add(key, value string) error {
 	defer t.mu.Unlock()
 	t.items[key] = value
 	return nil
-}
-
-func (t *incore) Remove(key string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	_, ok := t.items[key]
-	delete(t.items, key)
-	return ok
-}
-
-func (t *incore) Flush() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	clear(t.items)
 }
 
 func (t *incore) Len(context.Context) (int, error) {

@@ -92,12 +92,8 @@ type (
 	versioned interface{ version(ctx context.Context) any }
 	// stale tells whether the source of a compiled table is newer.
 	stale interface{ Stale() bool }
-	// editable tables can be changed by the policy.
-	editable interface {
-		Add(key, value string) error
-		Remove(key string) bool
-		Flush()
-	}
+	// editable tables are filled by whoever declares them.
+	editable interface{ Add(key, value string) error }
 	// countable tables know how many entries they have.
 	countable interface {
 		Len(ctx context.Context) (int, error)
@@ -277,9 +273,9 @@ func (r *Relation) Stale() bool {
 
 // Add sets the value of a key in a table of type incore.
 func (r *Relation) Add(key, value string) error {
-	e, err := r.editable()
-	if err != nil {
-		return err
+	e, ok := r.table.(editable)
+	if !ok {
+		return fmt.Errorf("%s: a table of type %s cannot be changed", r.spec.Name, r.spec.Type)
 	}
 	if !possible(key) || len(value) > maxValue {
 		return fmt.Errorf("%s: key or value out of bounds", r.spec.Name)
@@ -287,48 +283,10 @@ func (r *Relation) Add(key, value string) error {
 	if r.fold != nil {
 		key = r.fold(key)
 	}
-	defer r.Flush()
-	return e.Add(key, value)
-}
-
-// Remove takes a key out of a table of type incore and tells whether it was
-// there.
-func (r *Relation) Remove(key string) (bool, error) {
-	e, err := r.editable()
-	if err != nil {
-		return false, err
-	}
-	if r.fold != nil {
-		key = r.fold(key)
-	}
-	defer r.Flush()
-	return e.Remove(key), nil
-}
-
-// Clear empties a table of type incore.
-func (r *Relation) Clear() error {
-	e, err := r.editable()
-	if err != nil {
-		return err
-	}
-	e.Flush()
-	r.Flush()
-	return nil
-}
-
-func (r *Relation) editable() (editable, error) {
-	e, ok := r.table.(editable)
-	if !ok {
-		return nil, fmt.Errorf("%s: a table of type %s cannot be changed", r.spec.Name, r.spec.Type)
-	}
-	return e, nil
-}
-
-// Flush empties the cache.
-func (r *Relation) Flush() {
 	if r.cache != nil {
-		r.cache.Flush()
+		defer r.cache.Flush()
 	}
+	return e.Add(key, value)
 }
 
 // Len counts the entries; ok is false if the type cannot tell.

@@ -116,9 +116,6 @@ func (w *Writer) Abort() error {
 	return errors.Join(os.Remove(w.tmp), w.f.Close())
 }
 
-// Size is the length of the file so far, without the hash tables.
-func (w *Writer) Size() int64 { return int64(w.pos) }
-
 func (w *Writer) finish() error {
 	head, err := w.tables()
 	if err != nil {
