@@ -56,6 +56,7 @@ func (s *session) auth(arg string) error {
 		s.sayWrong(errAuthMail)
 	case s.srv.logins.fromBlocked(neighbourhood(s.client), s.cfg.limits.logins):
 		s.say(errAuthBlocked)
+		s.count()
 	default:
 		m := s.mechanism(strings.ToUpper(name))
 		if m == nil {
@@ -161,9 +162,11 @@ func (s *session) login(end *saslauth.Outcome, begun time.Time) {
 		s.sayWrong(errAuthSyntax)
 	case errors.Is(end.Err, errUserBlocked):
 		s.say(errUserBlocked)
+		s.count()
 	default:
 		s.log.Error("login cannot be checked", "client", s.clientText, "user", loggable(end.User), "err", end.Err)
 		s.say(errAuthNow)
+		s.count()
 	}
 }
 

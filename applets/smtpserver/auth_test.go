@@ -154,3 +154,14 @@ func startedTLS(t *testing.T, ts *testServer) net.Conn {
 	}
 	return c
 }
+
+// A client that is blocked does not ask without end, either.
+func TestBlockedStorm(t *testing.T) {
+	ts := start(t, withUsers(t)+"auth_clear 127.0.0.1\nlimit logins=1 idle=2 errors=3\n")
+	c := ts.dial()
+	io.WriteString(c, "HELO c\r\n"+strings.Repeat("AUTH PLAIN AGpvZQB4\r\n", 9))
+	b, err := io.ReadAll(c)
+	if text := string(b); err != nil || strings.Count(text, "\n535 ") != 1 || strings.Count(text, "\n454 ") != 3 || !strings.Contains(text, "\n421 4.7.0 ") {
+		t.Errorf("got %q, %v", text, err)
+	}
+}

@@ -164,6 +164,7 @@ func (s *session) dataCommand() error {
 	}
 	if e := s.beginData(); e != nil {
 		s.say(e)
+		s.refused("messages")
 		return nil
 	}
 	s.raw("354 End data with <CR><LF>.<CR><LF>\r\n")
@@ -199,6 +200,9 @@ func (s *session) finish() {
 		}
 	}
 	s.reset()
+	if e != nil {
+		s.refused("messages")
+	}
 }
 
 func (s *session) queued() {
@@ -235,6 +239,7 @@ func (s *session) commit() *smtp.SMTPError {
 		return s.storageError("commit", err)
 	}
 	s.accepted++
+	s.idles = 0
 	s.srv.accepted.Add(1)
 	s.srv.counts.messages.Inc()
 	s.srv.counts.recipients.Add(int64(len(m.rcpts)))
@@ -310,6 +315,9 @@ func (s *session) chunkCommand(arg string) error {
 		s.mail.body.finish()
 		s.finish()
 		return nil
+	}
+	if s.tooSlow(&s.mail.body, time.Now()) {
+		return errSlow // pieces so small that reading them never waits
 	}
 	if e := s.fault(s.mail.body.fault); e != nil {
 		s.breakMail()

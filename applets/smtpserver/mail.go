@@ -92,11 +92,12 @@ func (s *session) mailFrom(arg string) {
 		s.say(e)
 		if isSyntax(e) {
 			s.mistake()
+		} else {
+			s.count() // the policy was asked, and may be again
 		}
 		return
 	}
 	s.mail.active = true
-	s.idles = 0
 	s.raw("250 2.1.0 Ok\r\n")
 }
 
@@ -309,11 +310,16 @@ func (s *session) settle() {
 // refuseRcpt replies to a recipient that is not taken.
 func (s *session) refuseRcpt(addr string, e *smtp.SMTPError) {
 	s.mail.failed++
-	s.rejects++
 	s.logRefused("rcpt", addr, e)
 	s.say(e)
-	if s.rejects >= s.limits.rejects {
-		s.farewell("4.7.0 " + s.cfg.conf.Hostname + " Error: too many refused recipients")
+	s.refused("recipients")
+}
+
+// refused counts what was refused for good or for now, of which a client may offer
+// only some.
+func (s *session) refused(what string) {
+	if s.rejects++; s.rejects >= s.limits.rejects {
+		s.farewell("4.7.0 " + s.cfg.conf.Hostname + " Error: too many refused " + what)
 	}
 }
 

@@ -153,13 +153,18 @@ func (s *session) renew() error {
 		return nil
 	}
 	if b != nil {
-		took := now.Sub(s.mail.begun)
-		if took > s.timeout && b.size < int64(took.Seconds())*s.limits.rate {
+		if s.tooSlow(b, now) {
 			return errSlow
 		}
 	}
 	s.due = now.Add(s.timeout)
 	return s.conn.SetDeadline(s.due)
+}
+
+// tooSlow tells that a message does not come at the rate it must have.
+func (s *session) tooSlow(b *body, now time.Time) bool {
+	took := now.Sub(s.mail.begun)
+	return took > s.limits.data && b.size < int64(took.Seconds())*s.limits.rate
 }
 
 // flush writes the collected replies.

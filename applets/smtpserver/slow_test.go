@@ -90,3 +90,21 @@ func (ts *testServer) slow(n, network int, text string) (list []net.Conn) {
 	}
 	return list
 }
+
+// A message in chunks that never make the server wait must come at the same rate.
+func TestSlowChunks(t *testing.T) {
+	ts := start(t, "limit data=1s rate=1M")
+	c := ts.dial()
+	r := bufio.NewReader(c)
+	io.WriteString(c, "EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<joe@example.org>\r\n")
+	for {
+		io.WriteString(c, "BDAT 1\r\nx")
+		line, err := r.ReadString('\n')
+		if strings.HasPrefix(line, "421 4.4.2 ") {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

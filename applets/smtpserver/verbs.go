@@ -129,6 +129,7 @@ func (s *session) hello(name string, extended, lmtp bool) {
 		s.sayWrong(errHeloName)
 		return
 	}
+	s.count()
 	s.reset()
 	s.helo, s.esmtp = name, extended
 	if s.cfg.hooks.helo && s.local == nil {
@@ -145,7 +146,6 @@ func (s *session) hello(name string, extended, lmtp bool) {
 		s.say(e)
 		return
 	}
-	s.count()
 	if !extended {
 		s.raw("250 " + s.cfg.conf.Hostname + "\r\n")
 		return
