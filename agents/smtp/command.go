@@ -93,6 +93,9 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
 	}
+	if err := confine(conf, args); err != nil {
+		return proc.Exit(proc.OSErr, "%w", err)
+	}
 	o, err := parseOptions(conf, args)
 	if err != nil {
 		return err
@@ -101,7 +104,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
 	}
-	o.stsDir = spool.RunPath("mta-sts")
+	o.stsDir = spool.RunPath(stsRunDir)
 	if conf.Get("TLSREPORTS") != "" {
 		o.record = tlsrpt.NewRecorder(spool.RunPath(tlsrpt.RunDir), func(err error) { o.transcript.start().note(err.Error()) })
 	}
@@ -110,6 +113,9 @@ func run(ctx context.Context, args []string) error {
 	agent := &protocol.Agent{Spool: spool, Capacity: o.capacity, Deliver: c.Deliver}
 	return protocol.Serve(ctx, agent, os.Stdin, os.Stdout)
 }
+
+// letters are the options, as Getopt wants them.
+const letters = "1A:BC:F:KMPS:T:b:h:k:l:m:n:p:r:x"
 
 // A command line on its way to options.
 type commandLine struct {
@@ -123,7 +129,7 @@ type commandLine struct {
 func parseOptions(conf *shellcfg.Conf, args []string) (options, error) {
 	cl := commandLine{options: defaultOptions()}
 	cl.hello = conf.Hostname
-	g := proc.NewGetopt("1A:BC:F:KMPS:T:b:h:k:l:m:n:p:r:x", args)
+	g := proc.NewGetopt(letters, args)
 	for g.Next() {
 		if err := cl.option(g); err != nil {
 			return options{}, err

@@ -41,7 +41,7 @@ log and loads the configuration anew.`,
 				}
 				return nil
 			}
-			if err := conf.Confine("/home", "/root", "/boot", "/var/mail", "/var/spool/mail", "/var/spool/cron"); err != nil {
+			if err := conf.Confine(shellcfg.Private()...); err != nil {
 				return proc.Exit(proc.OSErr, "%w", err)
 			}
 			return Run(cmd.Context(), conf, terminal())
