@@ -1,10 +1,12 @@
 package mailbox
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -105,6 +107,28 @@ func helper(t *testing.T, test, arg string) *exec.Cmd {
 	return cmd
 }
 
+// begun is what a helper says when it has delivered its first letter.
+const begun = "begun"
+
+// startAndKill starts a helper and kills it, at a random moment, when it delivers.
+func startAndKill(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && lines.Text() != begun {
+	}
+	kill := time.NewTimer(rand.N(40 * time.Millisecond))
+	<-kill.C
+	cmd.Process.Kill()
+	cmd.Wait()
+}
+
 func appendOne(t testing.TB, path, body string) error {
 	f, err := os.CreateTemp(t.TempDir(), "")
 	if err != nil {
@@ -128,6 +152,7 @@ func TestMboxKilled(t *testing.T) {
 			if err := appendOne(t, path, text); err != nil {
 				t.Fatal(err)
 			}
+			fmt.Println(begun)
 		}
 	}
 	path := filepath.Join(t.TempDir(), "mbox")
@@ -135,15 +160,8 @@ func TestMboxKilled(t *testing.T) {
 	if testing.Short() {
 		rounds = 4
 	}
-	for i := range rounds {
-		cmd := helper(t, "TestMboxKilled", path)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		kill := time.NewTimer(30*time.Millisecond + time.Duration(i)*7919*time.Microsecond)
-		<-kill.C
-		cmd.Process.Kill()
-		cmd.Wait()
+	for range rounds {
+		startAndKill(t, helper(t, "TestMboxKilled", path))
 		// The next delivery repairs what the killed one left.
 		if err := appendOne(t, path, "small\n"); err != nil {
 			t.Fatal(err)
@@ -167,18 +185,12 @@ func TestMaildirKilled(t *testing.T) {
 			if err := m.deliver(maildirTarget{path: dir, as: self()}, fmt.Sprint(os.Getpid(), ".", i), l); err != nil {
 				t.Fatal(err)
 			}
+			fmt.Println(begun)
 		}
 	}
 	dir := filepath.Join(t.TempDir(), "M")
-	for i := range 5 {
-		cmd := helper(t, "TestMaildirKilled", dir)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		kill := time.NewTimer(100*time.Millisecond + time.Duration(i)*7919*time.Microsecond)
-		<-kill.C
-		cmd.Process.Kill()
-		cmd.Wait()
+	for range 5 {
+		startAndKill(t, helper(t, "TestMaildirKilled", dir))
 	}
 	for _, got := range maildirFiles(t, dir) {
 		if got != "A: b\n\n"+text {
