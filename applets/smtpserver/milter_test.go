@@ -369,3 +369,22 @@ func TestMilterLMTP(t *testing.T) {
 		t.Errorf("got %+v", m)
 	}
 }
+
+// TestMilterReply: whatever a milter says, it is a refusal of some lines.
+func TestMilterReply(t *testing.T) {
+	for _, tt := range []struct{ in, want string }{
+		{"550 5.7.9 no", "550 5.7.9 no\r\n"},
+		{"550-5.7.9 no\r\n550 5.7.9 never", "550-5.7.9 no\r\n550 5.7.9 never\r\n"},
+		{"550 100%% bad\x00\x1b[2Jtext\r250 ok", "550 5.7.1 100% bad"},
+		{"550", "550 5.7.1 Refused by a filter\r\n"},
+		{"", "550 5.7.1 Refused by a filter\r\n"},
+		{"550 4.7.1 of another class", "550 5.7.1 4.7.1 of another class\r\n"},
+		{strings.Repeat("550-x\r\n", 10_000) + "550 x", strings.Repeat("550-5.7.1 x\r\n", maxMilterLines-1) + "550 5.7.1 x\r\n"},
+	} {
+		e := milterReply(&milter.Action{Type: milter.ActionRejectWithCode, SMTPCode: 550, SMTPReply: tt.in})
+		got := string(appendReply(nil, e.Code, e.EnhancedCode, e.Message))
+		if !strings.HasPrefix(got, tt.want) || strings.ContainsAny(got, "\x00\x1b") || strings.Count(got, "\r") != strings.Count(got, "\r\n") {
+			t.Errorf("%.60q: %.200q", tt.in, got)
+		}
+	}
+}

@@ -164,6 +164,9 @@ func (s *session) milterSays(l *milterLink, step string, act *milter.Action, err
 	return nil
 }
 
+// maxMilterLines bounds the lines of a refusal, as libmilter does.
+const maxMilterLines = 32
+
 // milterReply is the refusal of a milter: its text, if it has one, of lines that
 // begin with the code. A percent sign comes doubled, as Sendmail wants it.
 func milterReply(act *milter.Action) *smtp.SMTPError {
@@ -171,6 +174,9 @@ func milterReply(act *milter.Action) *smtp.SMTPError {
 	e := refuse(code, code/100, 7, 1, "")
 	var text []string
 	for line := range strings.Lines(act.SMTPReply) {
+		if len(text) == maxMilterLines {
+			break
+		}
 		line = strings.TrimRight(line, "\r\n")
 		line = line[min(4, len(line)):]
 		word, rest, _ := strings.Cut(line, " ")
