@@ -33,6 +33,9 @@ func importExim(dir, hostname string, stock map[string]string) (*result, error) 
 		x.answers[name] = macro{name, []string{strings.Trim(value, `'"`)}, fmt.Sprintf("update-exim4.conf.conf:%d", n)}
 		return nil
 	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: only Debian's answers can be read; a configuration written by hand is a program of its own: local_domains becomes db/localnames, relay_to_domains db/relays, relay_from_hosts relay_for in smtpserver.conf, a manualroute router db/routes or SMARTHOST, a redirect router db/aliases or db/virtual; --compare then asks exim -bt and the directory that you have made", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -103,6 +103,16 @@ func TestRestrictions(t *testing.T) {
 	}
 }
 
+func TestEximByHand(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "exim4.conf"), []byte("domainlist local_domains = @\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := importExim(dir, hostOf, nil); err == nil || !strings.Contains(err.Error(), "relay_to_domains db/relays") {
+		t.Errorf("%v", err)
+	}
+}
+
 func FuzzMainCF(f *testing.F) {
 	f.Add("a = $b\nb = ${a}\n c\n")
 	f.Add("x=${y?{z}}\ny=$(x)\n")
