@@ -2,6 +2,7 @@ package smtpserver
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -13,6 +14,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/emersion/go-msgauth/dkim"
+
+	"zmailer/shellcfg/resolver"
 	"zmailer/spool/rfc2045"
 )
 
@@ -251,4 +255,33 @@ func FuzzConverter(f *testing.F) {
 			t.Fatalf("%q becomes %q, and that %q, %v", text, out, again, err)
 		}
 	})
+}
+
+// TestBinarySignature: a signature is verified on the octets that came, not on those
+// that were made of them.
+func TestBinarySignature(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "From: ann@example.net\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: binary\r\n\r\ntext\r\nas it is\r\n"
+	var signed bytes.Buffer
+	err = dkim.Sign(&signed, strings.NewReader(text), &dkim.SignOptions{Domain: "example.net", Selector: "s", Signer: private})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts := start(t, "verify dkim")
+	if ts.names, err = resolver.NewFake("s._domainkey.example.net TXT \"v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(public) + "\""); err != nil {
+		t.Fatal(err)
+	}
+	c := ts.dial()
+	fmt.Fprintf(c, "EHLO c\r\nMAIL FROM:<ann@example.net> BODY=BINARYMIME\r\nRCPT TO:<joe@example.org>\r\nBDAT %d LAST\r\n%sQUIT\r\n", signed.Len(), signed.String())
+	reply, err := io.ReadAll(c)
+	list := ts.messages()
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%q, %v", reply, err)
+	}
+	if fields := strings.Join(list[0].env.Header, "\n"); !strings.Contains(fields, "dkim=pass") || !strings.Contains(list[0].text, "\ndGV4dA0KYXMgaXQgaXMNCg==\n") {
+		t.Errorf("%s\n%s", fields, list[0].text)
+	}
 }

@@ -87,6 +87,19 @@ func TestData(t *testing.T) {
 	}
 }
 
+// TestDataBoundaries puts what looks like the end at every place around the end of the
+// buffer.
+func TestDataBoundaries(t *testing.T) {
+	for n := messageBuffer - 8; n <= messageBuffer+2; n++ {
+		text := strings.Repeat("x", n)
+		for _, end := range []string{
+			"\r\n.\r\nQUIT\r\n", "\r\n..\r\n.\r\n", "\r\n.x\r\n.\r\n", "\n.\r\n.\r\n", "\r\n.\n\r\n.\r\n", "\r\n.\r.\r\n.\r\n", "\r.\r\n\r\n.\r\n", "\r\r\n.\r\n", "\x00\r\n.\r\n", "\r\n.\r",
+		} {
+			checkBody(t, text+end)
+		}
+	}
+}
+
 func FuzzData(f *testing.F) {
 	for _, text := range bodies {
 		f.Add(text)
