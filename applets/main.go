@@ -136,13 +136,25 @@ func runCommand(cmd *cobra.Command, name string, args []string) int {
 		return proc.Exit(proc.Usage, "%w\nTry '%s --help'.", err, c.CommandPath())
 	})
 	err := execute(ctx, cmd, args)
-	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
+	switch {
+	case err == nil:
+	case strings.HasPrefix(err.Error(), "unknown command"):
 		err = proc.Exit(proc.Usage, "%w\nTry 'zmailer help'.", err)
+	case strings.Contains(err.Error(), " arg(s)") || strings.Contains(err.Error(), " flags in the group"): // cobra's words
+		err = proc.Exit(proc.Usage, "%w\nUsage: %s", err, called(cmd, args).UseLine())
 	}
 	if err != nil {
 		return fail(name, err)
 	}
 	return proc.OK
+}
+
+// called is the command that the words name.
+func called(cmd *cobra.Command, args []string) *cobra.Command {
+	if sub, _, err := cmd.Find(args); err == nil && sub != nil {
+		return sub
+	}
+	return cmd
 }
 
 // execute runs the command. One that reads its words itself gets all of them: cobra

@@ -11,7 +11,7 @@ import (
 
 // root is the zmailer command with every program below it.
 func root() *cobra.Command {
-	root := control.Command()
+	root := control.Command(parts()...)
 	for _, class := range []Class{Control, Queue, Admin, Upkeep, Daemon, User, Agent} {
 		root.AddGroup(&cobra.Group{ID: string(class), Title: string(class) + ":"})
 	}

@@ -120,7 +120,12 @@ func checkCommand() *cobra.Command {
 			return nil, err
 		}
 		return report.Open, nil
-	})
+	}, scheduler.Agents, smtpserver.CheckConf)
+}
+
+// parts are the files beside zmailer.conf and the policy that a reload looks at.
+func parts() []check.Part {
+	return []check.Part{scheduler.CheckConf, smtpserver.CheckConf}
 }
 
 func installCommand() *cobra.Command   { return setup.InstallCommand(setupConfig()) }

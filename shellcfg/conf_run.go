@@ -3,6 +3,8 @@ package shellcfg
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"zmailer/shellcfg/shell"
@@ -22,6 +24,9 @@ func runAssignments(path string, src []byte) (map[string]string, error) {
 		Open:     shell.FileOpener,
 		External: true,
 	}, path, bytes.NewReader(src))
+	if errors.Is(err, shell.ErrUnknown) {
+		err = fmt.Errorf("%w: lines are NAME=value, with nothing around the =; a value with blanks stands in quotes", err)
+	}
 	if err != nil {
 		return nil, err
 	}

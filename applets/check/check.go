@@ -30,15 +30,24 @@ import (
 // checkTime bounds the whole check.
 const checkTime = 10 * time.Minute
 
+// A Part loads what a daemon reads beside zmailer.conf, and says what is wrong with it.
+type Part func(context.Context, *shellcfg.Conf) error
+
+// Agents loads scheduler.conf and tells whether it has an agent for a channel and host.
+type Agents func(context.Context, *shellcfg.Conf) (has func(channel, host string) bool, err error)
+
 // Command is zmailer check.
-func Command(relay Relay) *cobra.Command {
+func Command(relay Relay, agents Agents, parts ...Part) *cobra.Command {
 	var strict bool
 	cmd := &cobra.Command{
 		Use:   "check [--strict]",
 		Short: "Check the configuration",
-		Long: `check loads router.cf and its tables, routes every alias, looks at the modes and
-owners of the files, and proves with sessions of every form that strangers cannot relay
-through this host. Each finding is one line with file and line.
+		Long: `check loads router.cf and its tables, scheduler.conf and smtpserver.conf, routes every
+alias, looks for misspelt variables in zmailer.conf and at the modes and owners of the
+files, and proves with sessions of every form that strangers cannot relay through this
+host. Each finding is one line with file and line.
+
+Errors make mail wait or go wrong; warnings are what you should know.
 
 Status 0: nothing is wrong; 78: something is.`,
 		Args: cobra.NoArgs,
@@ -48,6 +57,13 @@ Status 0: nothing is wrong; 78: something is.`,
 				return proc.Exit(proc.Config, "%w", err)
 			}
 			f := Instance(cmd.Context(), conf)
+			checkVariables(f, conf)
+			checkAgents(cmd.Context(), f, conf, agents)
+			for _, part := range parts {
+				if err := part(cmd.Context(), conf); err != nil {
+					f.errorf("%v", err)
+				}
+			}
 			if f.Errors == 0 {
 				checkRelay(cmd.Context(), f, conf, relay)
 			}
@@ -71,7 +87,11 @@ type Findings struct {
 	Errors, Warnings int
 	lines            []string
 	first            []string // errors, for those who want a few words
+	ways             []way    // where the entries of tables lead
 }
+
+// A way is a channel and host that some entry of a table leads to.
+type way struct{ entry, channel, host string }
 
 // maxFindings bounds what is said: the first ones matter.
 const (
@@ -155,7 +175,7 @@ func checkCommands(f *Findings, p *policy.Policy) {
 	path, _ := p.Program().Var("PATH")
 	for _, u := range p.Program().Unresolved() {
 		if !executable(u.Name, path) {
-			f.errorf("%s: there is no command, function or program %q", u.Pos, u.Name)
+			f.errorf("%s: there is no command, function or program %q%s", u.Pos, u.Name, u.Hint)
 		}
 	}
 }
@@ -173,8 +193,8 @@ func executable(name, path string) bool {
 	return false
 }
 
-// routed are the tables of the stock policy whose keys are local parts or addresses.
-var routed = map[string]bool{"aliases": true, "private_aliases": true, "fqdnaliases": true, "virtual": true}
+// routed are the tables of the stock policy whose entries are tried.
+var routed = map[string]bool{"aliases": true, "private_aliases": true, "fqdnaliases": true, "virtual": true, "routes": true}
 
 // checkAliases routes every alias.
 func checkAliases(ctx context.Context, f *Findings, p *policy.Policy, t *relations.Relation) {
@@ -189,10 +209,14 @@ func checkAliases(ctx context.Context, f *Findings, p *policy.Policy, t *relatio
 
 // entryName says which entry of which file.
 func entryName(t *relations.Relation, e relations.Entry) string {
-	if e.Line == 0 {
-		return fmt.Sprintf("%s: alias %s", t.Spec().File, e.Key)
+	kind := "alias"
+	if t.Name() == "routes" {
+		kind = "route of"
 	}
-	return fmt.Sprintf("%s:%d: alias %s", t.Spec().File, e.Line, e.Key)
+	if e.Line == 0 {
+		return fmt.Sprintf("%s: %s %s", t.Spec().File, kind, e.Key)
+	}
+	return fmt.Sprintf("%s:%d: %s %s", t.Spec().File, e.Line, kind, e.Key)
 }
 
 func checkAlias(ctx context.Context, f *Findings, p *policy.Policy, t *relations.Relation, e relations.Entry) {
@@ -202,6 +226,12 @@ func checkAlias(ctx context.Context, f *Findings, p *policy.Policy, t *relations
 		addr = rfc5322.QuoteLocal(e.Key)
 	case strings.HasPrefix(e.Value, "error!"):
 		return // it is meant to be refused
+	case e.Key == ".":
+		return // everything else: any other address shows it
+	case t.Name() == "routes" && strings.HasPrefix(e.Key, "."):
+		addr = "postmaster@any" + e.Key
+	case t.Name() == "routes" && !strings.Contains(e.Key, "@"):
+		addr = "postmaster@" + e.Key
 	}
 	if e.Key == "*" || strings.HasPrefix(e.Key, "@") {
 		return
@@ -216,12 +246,28 @@ func checkAlias(ctx context.Context, f *Findings, p *policy.Policy, t *relations
 			return true
 		case policy.Defer:
 			f.errorf("%s: %s: %s: mail waits (decided at %s)", where, d.Address, d.Text, d.Why)
+		case policy.Deliver:
+			f.ways = append(f.ways, way{where, d.Channel, d.Host})
 		}
 		ends++
 		return true
 	})
 	if ends == 0 {
 		f.warnf("%s leads to nobody: a loop, or only unknown addresses", where)
+	}
+}
+
+// checkAgents looks for mail that no agent would take: it would wait, and be returned.
+func checkAgents(ctx context.Context, f *Findings, conf *shellcfg.Conf, agents Agents) {
+	has, err := agents(ctx, conf)
+	if err != nil {
+		f.errorf("%v", err)
+		return
+	}
+	for _, w := range f.ways {
+		if !has(w.channel, w.host) {
+			f.errorf("%s: scheduler.conf has no command for the channel %s: mail to %s/%s waits", w.entry, w.channel, w.channel, w.host)
+		}
 	}
 }
 

@@ -25,8 +25,9 @@ import (
 // exitFrozen is the status of a start that the freeze forbids.
 const exitFrozen = 2
 
-// Command returns the zmailer command with its verbs.
-func Command() *cobra.Command {
+// Command returns the zmailer command with its verbs. A reload is refused by the check
+// of the policy, and by each of the other parts of the configuration.
+func Command(parts ...check.Part) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "zmailer [--zconfig FILE] [VERB | PROGRAM] [ARG...]",
 		Short: "Control the mailer; without a verb, start it",
@@ -35,10 +36,16 @@ func Command() *cobra.Command {
 Without a verb it starts the router, the scheduler and the SMTP server in the
 background and waits until they answer. The name of a daemon alone (zmailer
 router) starts that one. ZCONFIG in the environment, or --zconfig FILE, selects
-the instance by its zmailer.conf.`,
-		Args:        cobra.NoArgs,
-		RunE:        verb((*instance).start),
-		Annotations: map[string]string{"exit": "0 only when the daemons answer; 2 while frozen"},
+the instance by its zmailer.conf.
+
+  zmailer                          start everything
+  mailq -ss                        how it is
+  zmailer explain joe@example.org  where mail for an address goes
+  zmailer help VERB                more of a verb
+
+Exit status: 0 the daemons answer; 2 the mailer is frozen; others as in sysexits.h.`,
+		Args: cobra.NoArgs,
+		RunE: verb((*instance).start),
 	}
 	add := func(use, short string, fn func(*instance, *cobra.Command, []string) error, aliases ...string) *cobra.Command {
 		cmd := &cobra.Command{Use: use, Short: short, RunE: verb(fn), Aliases: aliases, ValidArgs: daemons, Args: daemonArgs}
@@ -49,12 +56,14 @@ the instance by its zmailer.conf.`,
 	add("kill [DAEMON...]", "Stop the daemons and wait until they are gone", (*instance).kill, "stop")
 	add("restart [DAEMON...]", "Stop and start the daemons", (*instance).restart)
 	add("run [DAEMON...]", "Supervise the daemons in the foreground, for service managers and containers", (*instance).run)
-	add("reload", "Check and test the configuration, then have the daemons take it and reopen their logs", (*instance).reload).Args = cobra.NoArgs
+	add("reload", "Check and test the configuration, then have the daemons take it and reopen their logs", func(in *instance, cmd *cobra.Command, args []string) error {
+		return in.reload(cmd, args, parts)
+	}).Args = cobra.NoArgs
 	add("logsync", "Have the daemons reopen their logs", (*instance).logsync).Args = cobra.NoArgs
 	add("freeze", "Keep the mailer from being started", (*instance).freeze).Args = cobra.NoArgs
 	add("thaw", "Undo freeze", (*instance).thaw, "unfreeze").Args = cobra.NoArgs
 	add("resubmit", "Have the router try all deferred messages now", (*instance).resubmit).Args = cobra.NoArgs
-	status := add("status", "Say which daemons run; the status is 0 only if all do", (*instance).showStatus)
+	status := add("status", "Say which daemons run; exit status 0 if all do, else 69", (*instance).showStatus)
 	status.Args = cobra.NoArgs
 	status.Flags().Bool("json", false, "print JSON")
 	for _, name := range daemons {
@@ -275,9 +284,11 @@ func (in *instance) run(cmd *cobra.Command, names []string) error {
 
 // reload has the daemons take a configuration that passes its check and its
 // tests. The router and its helpers do not take any other by themselves either.
-func (in *instance) reload(cmd *cobra.Command, args []string) error {
-	if err := check.Verify(cmd.Context(), in.conf); err != nil {
-		return proc.Exit(proc.Config, "not reloaded, the old configuration goes on: %w", err)
+func (in *instance) reload(cmd *cobra.Command, args []string, parts []check.Part) error {
+	for _, part := range append([]check.Part{check.Verify}, parts...) {
+		if err := part(cmd.Context(), in.conf); err != nil {
+			return proc.Exit(proc.Config, "not reloaded, the old configuration goes on: %w", err)
+		}
 	}
 	return in.hangup(cmd, args)
 }

@@ -56,7 +56,7 @@ func (in *instance) pid(daemon string) int {
 // scheduler on its socket, the SMTP server and the router by having come so far
 // as to lock the pid file, which they do when they are ready.
 func (in *instance) answers(daemon string) bool {
-	if in.pid(daemon) == 0 {
+	if in.pid(daemon) <= 0 { // -1: it is just about to write its pid
 		return false
 	}
 	if daemon != "scheduler" {

@@ -11,6 +11,7 @@ import (
 
 	"zmailer/applets/scheduler/queuesock"
 	"zmailer/spool"
+	"zmailer/spool/proc"
 	"zmailer/spool/rfc5322"
 )
 
@@ -198,6 +199,9 @@ func (v *viewer) listThreads() error {
 		}
 		return v.out.WriteByte('\n')
 	})
+	if errors.Is(err, queuesock.ErrDown) {
+		return proc.Exit(proc.Unavailable, "%w: it alone knows the destinations (start it with: zmailer scheduler)", queuesock.ErrDown)
+	}
 	if err == nil && !v.json {
 		fmt.Fprintf(v.out, "%s, %s\n", count(n, "thread"), count(rcpts, "recipient"))
 	}

@@ -121,23 +121,22 @@ func (b *builder) declared(ctx context.Context, wanted func(policy.Build) bool) 
 	if err != nil {
 		return proc.Exit(proc.Config, "%w", err)
 	}
-	list, err := b.distinct(p.Builds())
+	list, err := b.distinct(p.Builds(), wanted)
 	if err := errors.Join(err, p.Close()); err != nil {
 		return proc.Exit(proc.IOErr, "%w", err)
 	}
-	list = slices.DeleteFunc(list, func(t policy.Build) bool { return !wanted(t) })
 	if len(list) == 0 {
 		return proc.Exit(proc.NoInput, "there is no file to build a table from below %s", conf.Path("db"))
 	}
 	return b.all(ctx, list)
 }
 
-// distinct leaves out files that are declared twice. One that two tables read in
+// distinct are those that are wanted, without files that are declared twice. One that two tables read in
 // different ways cannot be built for both; it is asked as it stands.
-func (b *builder) distinct(list []policy.Build) (out []policy.Build, err error) {
+func (b *builder) distinct(list []policy.Build, wanted func(policy.Build) bool) (out []policy.Build, err error) {
 	for i, t := range list {
 		first := slices.IndexFunc(list, func(o policy.Build) bool { return o.Target == t.Target })
-		if first < i {
+		if first < i || !wanted(t) {
 			continue
 		}
 		other := slices.IndexFunc(list, func(o policy.Build) bool { return o.Target == t.Target && !sameForm(o.Spec, t.Spec) })

@@ -36,7 +36,7 @@ finish what they have, for 10 seconds at most, and end.`,
 				return proc.Exit(proc.Config, "%w", err)
 			}
 			if check {
-				if _, err := LoadConfig(cmd.Context(), conf.Path(confName), conf.Vars()); err != nil {
+				if err := CheckConf(cmd.Context(), conf); err != nil {
 					return proc.Exit(proc.Config, "%w", err)
 				}
 				return nil

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 
+	"zmailer/shellcfg"
 	"zmailer/shellcfg/shell"
 )
 
@@ -38,6 +40,22 @@ func LoadConfig(ctx context.Context, path string, vars map[string]string) (*Conf
 		return nil, fmt.Errorf("%s: %d bytes: too large", path, len(src))
 	}
 	return parseConfig(ctx, path, src, vars)
+}
+
+// Agents loads the instance's scheduler.conf, and returns what says whether it has a
+// command for a destination.
+func Agents(ctx context.Context, conf *shellcfg.Conf) (has func(channel, host string) bool, err error) {
+	c, err := LoadConfig(ctx, conf.Path(confName), conf.Vars())
+	if err != nil {
+		return nil, err
+	}
+	return func(channel, host string) bool { return c.Match(channel, host).Command != "" }, nil
+}
+
+// CheckConf says what is wrong with the instance's scheduler.conf.
+func CheckConf(ctx context.Context, conf *shellcfg.Conf) error {
+	_, err := LoadConfig(ctx, conf.Path(confName), conf.Vars())
+	return err
 }
 
 func parseConfig(ctx context.Context, path string, src []byte, vars map[string]string) (*Config, error) {
@@ -162,6 +180,9 @@ func (c *Clause) set(key, v string, hasValue bool) error {
 	if !ok {
 		if instead := dropped[key]; instead != "" {
 			return fmt.Errorf("attribute %s is one of ZMailer that is gone: %s", key, instead)
+		}
+		if name := shell.Nearest(key, maps.Keys(attributes)); name != "" {
+			return fmt.Errorf("unknown attribute %q (did you mean %s?)", key, name)
 		}
 		return fmt.Errorf("unknown attribute %q", key)
 	}

@@ -63,7 +63,7 @@ func (q *Queue) fillStatus(st *queuesock.Status) {
 
 func (p *pool) describe() queuesock.Agents {
 	a := queuesock.Agents{
-		Pattern: p.key.pattern, Channel: p.key.channel, Host: p.key.host, Waiting: p.ring.len(), Failing: p.failures > 0, Pids: []int{},
+		Pattern: p.key.pattern, Channel: p.key.channel, Host: p.key.host, Waiting: p.ring.len(), Failing: p.failures > 0 || p.clause.Command == "", Pids: []int{},
 	}
 	if p.ring.len() > 0 {
 		a.Pending = p.pend

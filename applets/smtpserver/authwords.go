@@ -3,6 +3,7 @@ package smtpserver
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -17,6 +18,9 @@ func (c *config) passwordFile(call *shell.Call) error {
 		return errors.New("want one file of lines made by zmailer passwd")
 	}
 	f, err := saslauth.OpenFile(c.path(call.Args[0]))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w (made by: zmailer passwd USER)", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ type limits struct {
 	sessions   int   // at the same time
 	perAddress int   // of one IPv4 address or IPv6 /64 of a stranger
 	errors     int   // of the protocol, in a session
-	rejects    int   // refused recipients in a session
+	rejects    int   // refused recipients and messages in a session
 	idle       int   // commands that lead to no mail, in a session
 	logins     int   // failed ones of one neighbourhood, in ten to twenty minutes
 	userLogins int   // failed ones of one user, likewise
@@ -224,7 +224,13 @@ func (c *config) trusts(ip netip.Addr) bool {
 	return ip.IsLoopback() || c.relays(ip) || contains(c.xclients, ip)
 }
 
-// Check loads the instance's configuration and returns what is wrong with it.
+// CheckConf loads the instance's configuration and returns what is wrong with it.
+func CheckConf(ctx context.Context, conf *shellcfg.Conf) error {
+	_, err := loadConfig(ctx, conf, slog.New(slog.DiscardHandler))
+	return err
+}
+
+// Check is CheckConf with warnings, for a command.
 func Check(ctx context.Context, conf *shellcfg.Conf, warnings io.Writer) error {
 	_, err := loadConfig(ctx, conf, slog.New(slog.NewTextHandler(warnings, nil)))
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 )
 
 // A listenSpec is one listen line.
@@ -109,7 +110,12 @@ func (l listenSpec) open(ctx context.Context) (*listener, error) {
 	// system calls a connection and find nothing sooner.
 	lc := net.ListenConfig{KeepAlive: -1}
 	ln, err := lc.Listen(ctx, l.network, l.addr)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%w: another mailer runs? \"ss -ltnp\" says which", err)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("%w: ports below 1024 are for root, or for CAP_NET_BIND_SERVICE", err)
+	case err != nil:
 		return nil, err
 	}
 	return newListener(ln, l), nil

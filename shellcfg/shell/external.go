@@ -31,12 +31,12 @@ func testOwner(op byte, fi os.FileInfo) bool {
 // cred it runs with other ids than ours.
 func (in *interp) program(argv []string, cred *syscall.Credential) int {
 	if !in.prog.opts.External {
-		in.fatal(&unknownError{"command", argv[0]})
+		in.unknown(argv[0])
 		return 127
 	}
 	path := in.lookPath(argv[0])
 	if path == "" {
-		in.fatal(&unknownError{"command", argv[0]})
+		in.unknown(argv[0])
 		return 127
 	}
 	cmd := exec.CommandContext(in.ctx, path, argv[1:]...)

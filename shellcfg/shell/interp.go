@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 )
 
@@ -332,9 +333,14 @@ func (in *interp) fatalf(format string, args ...any) {
 	in.fatal(fmt.Errorf(format, args...))
 }
 
-type unknownError struct{ what, name string }
+// unknown ends the evaluation for want of a command.
+func (in *interp) unknown(name string) {
+	in.fatal(&unknownError{"command", name, meant(name, maps.Keys(in.prog.opts.Commands))})
+}
 
-func (e *unknownError) Error() string { return fmt.Sprintf("unknown %s %q", e.what, e.name) }
+type unknownError struct{ what, name, hint string }
+
+func (e *unknownError) Error() string { return fmt.Sprintf("unknown %s %q%s", e.what, e.name, e.hint) }
 func (e *unknownError) Is(t error) bool {
 	return t == ErrUnknown
 }

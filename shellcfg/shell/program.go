@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"os"
 	"sort"
 	"sync"
@@ -207,15 +209,25 @@ func (p *Program) Lines() []Position { return append([]Position(nil), p.lines...
 type Unresolved struct {
 	Name string
 	Pos  Position
+	Hint string // for the end of a message: what may have been meant
 }
 
 // Unresolved lists commands that are called somewhere but are no function,
 // command or builtin: misspellings, or programs when External is set.
 func (p *Program) Unresolved() []Unresolved {
 	var out []Unresolved
+	known := func(yield func(string) bool) {
+		for _, names := range []iter.Seq[string]{maps.Keys(p.defined), maps.Keys(p.opts.Commands), maps.Keys(builtins())} {
+			for name := range names {
+				if !yield(name) {
+					return
+				}
+			}
+		}
+	}
 	for name, pos := range p.calls {
 		if !p.defined[name] && !p.HasCommand(name) {
-			out = append(out, Unresolved{name, pos})
+			out = append(out, Unresolved{name, pos, meant(name, known)})
 		}
 	}
 	sort.Slice(out, func(i, j int) bool {

@@ -33,7 +33,7 @@ func (s *Session) Call(fn string, args ...string) (status int, err error) {
 	f := in.lookupFunc(fn)
 	switch {
 	case f == nil:
-		in.fatal(&unknownError{"function", fn})
+		in.fatal(&unknownError{what: "function", name: fn})
 	case in.checkTime():
 		from := *in.pos
 		in.stdin = &input{}
