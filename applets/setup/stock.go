@@ -45,7 +45,7 @@ MAILBOX=%s
 	}
 	fmt.Fprintf(&b, `
 # Where mail that is not local goes. Empty: to the hosts that DNS names. In
-# brackets: to this host itself, without asking for its MX.
+# brackets: to the host of that name, without asking for an MX.
 SMARTHOST=
 #SMARTHOST='[smtp.example.org]:587'
 
