@@ -1,6 +1,7 @@
 #!/bin/sh
-# Compares what the packages of a directory unpack to, and installs the rpm into a Debian
-# of its own as far as a foreign package manager can.
+# Compares what the packages of a directory unpack to, installs the rpm into a Debian of
+# its own as far as a foreign package manager can, and has OpenRC start, reload and stop
+# what is in the apk, with its scripts.
 #
 #   testdata/packaging/formats.sh DIST [BASE]
 #
@@ -63,3 +64,49 @@ unshare --mount --uts --net --pid --fork sh -c '
 	rpm --root "$1" --nodeps -e zmailer && ! chroot "$1" test -e /usr/bin/zmailer && ! chroot "$1" test -e /usr/sbin/sendmail' \
 	sh "$work/root" >"$work/log" 2>&1 </dev/null || fail "rpm: $(cat "$work/log")"
 echo 'ok   the rpm installs, delivers a message, and is removed'
+
+# Debian has no apk: unpacked, as apk does it, and its scripts in their order.
+rm -rf "$work/root"
+cp -a "$base" "$work/root"
+tar -xzf "$dist"/*.apk --ignore-zeros -C "$work/root" 2>/dev/null
+printf '127.0.1.1 host.example.org host\n' >"$work/root/etc/hosts"
+cat >"$work/root/openrc.sh" <<'END'
+set -eux
+DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install openrc
+# As if it had booted: what the script needs has been started.
+mkdir -p /run/openrc
+: >/run/openrc/softlevel
+for service in localmount net dns logger; do
+	printf '#!/sbin/openrc-run\nstart() { :; }\n' >/etc/init.d/$service
+	chmod 755 /etc/init.d/$service
+	rc-service --nodeps $service start
+done
+useradd -m joe
+# Its adduser is that of busybox, which Debian lacks; zmailer install makes the user.
+sh /.pre-install
+sh /.post-install
+id zmailer
+rc() { rc-service zmailer "$@"; }
+rc start
+rc status
+zmailer status
+printf "Subject: by openrc\n\nx\n" | sendmail joe
+n=100
+until grep -q "by openrc" /var/mail/joe 2>/dev/null; do n=$((n - 1)); [ $n -gt 0 ]; sleep 0.1; done
+rc reload
+router=$(cat /var/spool/postoffice/run/router.pid)
+sh /.post-upgrade
+zmailer status
+[ "$(cat /var/spool/postoffice/run/router.pid)" != "$router" ]
+sh /.pre-deinstall
+if zmailer status; then exit 1; fi
+if rc status; then exit 1; fi
+sh /.post-upgrade # stopped: it stays so
+if zmailer status; then exit 1; fi
+END
+# shellcheck disable=SC2016
+unshare --mount --uts --net --pid --fork sh -c '
+	mount --make-rprivate / && mount -t proc proc "$1/proc" && mount --bind /dev "$1/dev"
+	hostname host && ip link set lo up
+	exec chroot "$1" sh /openrc.sh' sh "$work/root" >"$work/log" 2>&1 </dev/null || fail "apk: $(cat "$work/log")"
+echo 'ok   the scripts of the apk and OpenRC: start, status, reload, upgrade, stop'

@@ -65,8 +65,9 @@ is_ours() {
 }
 
 served_by() { # USER
+	# It answers before it has become its user: connections wait.
 	pid=$(cat /var/spool/postoffice/run/smtpserver.pid)
-	[ "$(ps -o user= -p "$pid")" = "$1" ] || fail "smtpserver runs as $(ps -o user= -p "$pid")"
+	await 20 ps -p "$pid" -u "$1" || fail "smtpserver runs as $(ps -o user= -p "$pid")"
 	perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new("127.0.0.1:25") or exit 1; exit(<$s> !~ /^220 host.example.org /)' || fail 'no greeting on port 25'
 	ok "smtpserver runs as $1"
 }

@@ -37,6 +37,16 @@ is_ours
 waits upgrade
 mail_works 'after the upgrade'
 
+# A removal that is given up half-way, as dpkg does it: the mailer runs again.
+/var/lib/dpkg/info/zmailer.prerm remove || fail 'prerm remove'
+zmailer status && fail 'prerm left the mailer running'
+/var/lib/dpkg/info/zmailer.postinst abort-remove in-favour postfix 1 || fail 'postinst abort-remove'
+zmailer status || fail 'not running after a removal that was given up'
+for script in prerm postinst postrm; do
+	/var/lib/dpkg/info/zmailer.$script nonsense 2>/dev/null && fail "$script does not know that it does not know"
+done
+ok 'a removal that is given up'
+
 # As if the power had gone.
 for daemon in zmailer router scheduler smtpserver; do
 	kill -9 "$(cat /var/spool/postoffice/run/$daemon.pid)"
@@ -79,5 +89,9 @@ await 10 sh -c 'mailq | grep -q empty' || fail 'queue is not empty'
 apt purge zmailer </dev/null >/tmp/apt.log 2>&1 || fail "$(cat /tmp/apt.log)"
 [ ! -e /var/spool/postoffice ] || fail "purge left $(find /var/spool/postoffice -type f)"
 pgrep -x zmailer && fail 'zmailer still runs'
+left=$(find / -xdev \( -path /proc -o -path /dev -o -path /test -o -path /tmp \) -prune -o -name '*zmailer*' -print)
+[ -z "$left" ] || fail "purge left $left"
+aliases_kept
+[ "$(cat /etc/mailname)" = example.org ] || fail '/etc/mailname was changed'
 ok 'purge of an empty spool'
 echo "all done"

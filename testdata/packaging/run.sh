@@ -38,24 +38,25 @@ mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 
 # A minimal Debian with everything that will be installed in its package cache.
+packages='bsd-mailx postfix exim4-daemon-light openrc'
 prepare() { # SUITE
 	base=$cache/$1
-	[ ! -e "$base.ready" ] || return 0
+	[ "$(cat "$base.ready" 2>/dev/null)" != "$packages" ] || return 0
 	rm -rf "$base"
 	debootstrap --variant=minbase --include=procps,util-linux "$1" "$base" "$mirror" >"$cache/log" 2>&1 || {
 		tail "$cache/log" >&2
 		exit 1
 	}
 	cp /etc/resolv.conf "$base/etc/"
-	for packages in 'bsd-mailx postfix' exim4-daemon-light; do
-		# shellcheck disable=SC2086
-		chroot "$base" apt-get -q -y --download-only --no-install-recommends install $packages >>"$cache/log" 2>&1
+	# One by one: the mailers exclude each other.
+	for package in $packages; do
+		chroot "$base" apt-get -q -y --download-only --no-install-recommends install "$package" >>"$cache/log" 2>&1
 	done
 	# Services of packages are not started: the tests do that.
 	printf '#!/bin/sh\nexit 101\n' >"$base/usr/sbin/policy-rc.d"
 	chmod 755 "$base/usr/sbin/policy-rc.d"
 	echo force-unsafe-io >"$base/etc/dpkg/dpkg.cfg.d/unsafe"
-	: >"$base.ready"
+	echo "$packages" >"$base.ready"
 }
 for suite in $suites; do
 	prepare "$suite"
