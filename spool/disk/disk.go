@@ -162,7 +162,9 @@ func (f *file) Truncate(size int64) error {
 }
 
 func (f *file) Close() error {
-	if err := unix.Close(f.fd); err != nil && err != unix.EINTR {
+	fd := f.fd
+	f.fd = -1 // the number may be another file's by the next call
+	if err := unix.Close(fd); err != nil && err != unix.EINTR {
 		return fmt.Errorf("close: %w", err)
 	}
 	return nil

@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -92,19 +91,24 @@ func (j *Journal) checkpoint() error {
 	return nil
 }
 
-// drop clears a segment's header and keeps the file for reuse, or removes it.
+// drop clears a segment's header and keeps the file for reuse, or removes it: also
+// one that a sync has failed for, since a second one would be no proof.
 func (j *Journal) drop(seg *segment) error {
 	j.segMu.Lock()
-	keep := len(j.free) < maxFree
+	keep := len(j.free) < maxFree && !seg.failed
 	j.segMu.Unlock()
-	if !keep {
-		return errors.Join(seg.f.Close(), j.disk.Remove(seg.path))
+	if keep {
+		if err := clearHeader(seg.f); err != nil {
+			seg.failed = true
+			return err // to be removed at the next checkpoint
+		}
 	}
-	if err := clearHeader(seg.f); err != nil {
-		return err
-	}
-	if err := seg.f.Close(); err != nil {
-		return err
+	// A descriptor is gone even if closing it has failed.
+	if err := seg.f.Close(); err != nil || !keep {
+		if err != nil {
+			j.log.Error("journal segment is not used again", "err", err, "segment", filepath.Base(seg.path))
+		}
+		return j.disk.Remove(seg.path)
 	}
 	j.segMu.Lock()
 	j.free = append(j.free, seg.path)

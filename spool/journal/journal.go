@@ -112,6 +112,7 @@ type segment struct {
 	epoch   uint64
 	end     int64
 	created time.Time
+	failed  bool // a write or a sync of it did
 }
 
 // Open recovers what an earlier boot left and opens the journal of s. It fails if
@@ -283,6 +284,7 @@ func recordCRC(epoch uint64, id string, msg []byte) uint32 {
 // it stays valid until a syncfs has made the files durable.
 func (j *Journal) abandon(err error) {
 	j.log.Error("journal segment abandoned", "err", err, "segment", filepath.Base(j.active.path))
+	j.active.failed = true
 	j.retire()
 }
 
