@@ -127,7 +127,10 @@ func (q *Queue) tendProcess(a *agent, spec *agentSpec) {
 func (q *Queue) agentLaunched(a *agent, c *child, peer *protocol.Peer) {
 	a.child, a.peer = c, peer
 	q.log.Info("agent started", "channel", a.pool.key.channel, "host", a.pool.key.host, "pid", c.pid)
-	if q.stopping {
+	switch {
+	case a.killed: // while it was being started
+		c.kill()
+	case q.stopping:
 		q.drain(a)
 	}
 }

@@ -155,6 +155,9 @@ func (ch *changer) carryOut() error {
 			}
 			changed, busy := ch.fn(ch.q, m, t.ns, t.all, ch.req.Text)
 			ch.count(changed, busy)
+			if changed+busy == 0 {
+				continue // not held, for one
+			}
 			ch.q.log.Info("changed by administrator", "spoolid", t.id.spool(), "action", ch.req.Op, "user", ch.uid, "nrcpt", changed)
 		}
 	}); err != nil {
@@ -265,7 +268,7 @@ func (q *Queue) release(m *message, _ []int, _ bool, _ string) (changed, busy in
 		v.kept = false
 	}
 	q.setHeld(m, false)
-	m.since = max(m.arrival, q.sec())
+	m.since = max(m.since, q.sec())
 	for v := m.vertices; v != nil; v = v.sibling {
 		if v.state == held {
 			changed += v.nrcpts()

@@ -11,6 +11,7 @@ type inbox struct {
 	fns   []func()
 	ready chan struct{} // has an element when fns is not empty
 	room  *sync.Cond
+	ended bool // nobody takes any more
 }
 
 const inboxLong = 4096
@@ -29,7 +30,7 @@ func (in *inbox) post(fn func()) {
 
 func (in *inbox) postSlow(fn func()) {
 	in.mu.Lock()
-	for len(in.fns) >= inboxLong {
+	for len(in.fns) >= inboxLong && !in.ended {
 		in.room.Wait()
 	}
 	in.add(fn)
@@ -42,6 +43,14 @@ func (in *inbox) add(fn func()) {
 	case in.ready <- struct{}{}:
 	default:
 	}
+}
+
+// close lets those go who wait for room.
+func (in *inbox) close() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.ended = true
+	in.room.Broadcast()
 }
 
 // take returns all that was posted; spare becomes the next slice.

@@ -128,7 +128,7 @@ func (q *Queue) admit(key msgID, c *spool.Control, scanned bool) {
 		m.sender = unique.Make(c.Groups[0].Sender.User)
 	}
 	q.shard(key)[key] = m
-	q.stats.entered(m, q.now)
+	q.stats.entered(m, q.now, !scanned || q.scan.scans > 0)
 	users, all, warned := q.admitRcpts(m, c)
 	if owed(c) {
 		m.flags |= msgOwes
@@ -323,6 +323,7 @@ func (q *Queue) watch(ctx context.Context, w *spool.Watcher) {
 		case err != nil:
 			q.log.Error("watch of transport ended: new mail is found by scans alone", "err", err)
 			q.post(func() { q.scan.often = true })
+			q.requestScan() // or it would wait for the next one to learn of it
 			return
 		}
 	}

@@ -97,6 +97,7 @@ func (q *Queue) mark(p *pool) {
 
 // dispatch gives out jobs in all pools where something has changed.
 func (q *Queue) dispatch() {
+	q.evicted = false
 	for len(q.dirty) > 0 {
 		p := q.dirty[len(q.dirty)-1]
 		q.dirty = q.dirty[:len(q.dirty)-1]
@@ -205,8 +206,13 @@ func (p *pool) demand() int {
 	return n
 }
 
-// evictIdle closes an idle agent of another pool, to make room below maxta.
+// evictIdle closes an idle agent of another pool, to make room below maxta. Once a turn:
+// where each host has its pool, thousands of them want an agent.
 func (q *Queue) evictIdle(wanting *pool) {
+	if q.evicted {
+		return
+	}
+	q.evicted = true
 	for _, p := range q.pools {
 		if p == wanting || p.ring.len() > 0 {
 			continue

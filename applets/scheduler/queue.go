@@ -34,7 +34,8 @@ type Queue struct {
 	jobs      uint64 // number of the last job
 	agents    int    // all that exist
 	perChan   map[string]int
-	startable int // agents that may still be started this second
+	startable int  // agents that may still be started this second
+	evicted   bool // in this turn, an idle agent was looked for to make room
 	stopping  bool
 	stopped   chan struct{}
 	tasks     int // at the disk
@@ -61,6 +62,7 @@ func newQueue(s *spool.Spool, conf *Config, l launcher, log *slog.Logger) *Queue
 		q.messages[i] = make(map[msgID]*message)
 	}
 	q.startable = conf.StartRate
+	q.scan.want = make(chan struct{}, 1)
 	q.stats.init(q.now)
 	return q
 }
@@ -129,6 +131,7 @@ const stopTime = 10 * time.Second
 // run owns the queue until ctx ends and everything has stopped.
 func (q *Queue) run(ctx context.Context) {
 	defer close(q.stopped)
+	defer q.inbox.close()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	var fns []func()
@@ -164,7 +167,7 @@ func (q *Queue) run(ctx context.Context) {
 }
 
 // everySecond does what needs no better precision. All of it is bounded by the
-// number of agents and their jobs.
+// number of pools, agents and their jobs.
 func (q *Queue) everySecond() {
 	q.startable = q.conf.StartRate
 	q.forgetRates()

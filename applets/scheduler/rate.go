@@ -87,11 +87,13 @@ func (a *account) even() sec {
 type limits struct {
 	senders  map[senderKey]*account
 	channels map[string]*account
+	sweep    time.Time // when those that are even are forgotten next
 }
 
+// A senderKey outlives the clause: the same one of a new configuration goes on with it.
 type senderKey struct {
-	clause *Clause
-	sender word
+	pattern string
+	sender  word
 }
 
 // rated says that the clause limits rates.
@@ -142,7 +144,7 @@ func (q *Queue) limited(th *thread, v *vertex) bool {
 // not now the vertex waits for it, and others of the thread go first.
 func (q *Queue) postpone(th *thread, v *vertex) bool {
 	c := th.clause
-	a := accountOf(&q.limits.senders, senderKey{c, v.msg.sender})
+	a := accountOf(&q.limits.senders, senderKey{c.Pattern, v.msg.sender})
 	at := a.when(q.now, &c.SenderRate, v.nrcpts())
 	a.take(q.now, &c.SenderRate, v.nrcpts())
 	if !at.After(q.now) {
@@ -169,6 +171,10 @@ func accountOf[K comparable](m *map[K]*account, key K) *account {
 // forgetRates drops the accounts that are even again: those of senders who have
 // not sent for a while.
 func (q *Queue) forgetRates() {
+	if q.now.Before(q.limits.sweep) {
+		return
+	}
+	q.limits.sweep = q.now.Add(time.Minute)
 	for key, a := range q.limits.senders {
 		if !a.owes(q.now) {
 			delete(q.limits.senders, key)

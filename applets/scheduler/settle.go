@@ -38,6 +38,7 @@ type settlement struct {
 	revoked  bool // the message was to be finished, and is not
 	appended bool
 	logged   bool
+	failed   bool // and said so
 }
 
 // jobDone enters the results of a job.
@@ -202,7 +203,10 @@ func (s *settlement) run() (done func()) {
 	if err != nil {
 		// The recipients stay in state settling: nobody delivers them again while
 		// this is tried again.
-		s.q.log.Error("control file cannot be written: trying again", "spoolid", s.id, "err", err)
+		if !s.failed { // a full disk is full enough without a line for each attempt
+			s.failed = true
+			s.q.log.Error("control file cannot be written: trying again", "spoolid", s.id, "err", err)
+		}
 		return func() {
 			s.q.stats.diskErrors++
 			s.q.after(diskRetry, func() { s.q.atDisk(s.id, s.run) })

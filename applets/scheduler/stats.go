@@ -100,15 +100,18 @@ func (s *stats) count(a dsn.Action, n int, now time.Time) {
 	}
 }
 
-// entered and left keep the account of the messages in the queue.
-func (s *stats) entered(m *message, now time.Time) {
+// entered and left keep the account of the messages in the queue. What the first scan
+// finds has entered it before.
+func (s *stats) entered(m *message, now time.Time, fresh bool) {
 	s.messages++
 	s.bytes += int64(m.size)
 	s.arrivals[m.arrival/60]++
 	if m.is(msgHeld | msgKept) {
 		s.held++
 	}
-	s.enter(now, tally{In: 1})
+	if fresh {
+		s.enter(now, tally{In: 1})
+	}
 }
 
 func (s *stats) left(m *message, now time.Time) {

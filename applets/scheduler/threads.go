@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"maps"
 	"strings"
 	"time"
 )
@@ -108,6 +109,10 @@ func (th *thread) fairTurn(m *message) uint64 {
 	}
 	key := tagKey{m.sender, m.priority}
 	turn := max(start, th.tags[key]) + 1
+	if len(th.tags) > 2*len(th.fresh)+64 {
+		// Those whose turns are over have no more account than strangers.
+		maps.DeleteFunc(th.tags, func(_ tagKey, turn uint64) bool { return turn <= th.vtime })
+	}
 	th.tags[key] = turn
 	return turn
 }
@@ -131,12 +136,21 @@ func (v *vertex) takeOut() {
 }
 
 // peek returns the vertex whose turn it is: new mail and retries alternate, so that
-// a backlog does not hold up new mail, nor new mail the backlog.
+// a backlog does not hold up new mail, nor new mail the backlog. What no rate limit holds
+// goes before both.
 func (th *thread) peek() *vertex {
-	if len(th.fresh) == 0 || th.turn%4 == 3 && len(th.retry) > 0 && th.fresh[0].order >= notUrgent {
+	switch {
+	case len(th.fresh) == 0:
 		return th.retry[0]
+	case len(th.retry) == 0:
+		return th.fresh[0]
 	}
-	return th.fresh[0]
+	fresh, retry := th.fresh[0], th.retry[0]
+	urgent := retry.order < notUrgent
+	if urgent && fresh.order >= notUrgent || th.turn%4 == 3 && urgent == (fresh.order < notUrgent) {
+		return retry
+	}
+	return fresh
 }
 
 // pop takes the vertex that peek has returned.
@@ -201,6 +215,8 @@ func (th *thread) nextTime(now sec) sec {
 	switch {
 	case th.until > now:
 		return th.until
+	case th.rateUntil > now && th.readyLen() > 0 && len(th.waiting) > 0:
+		return min(th.rateUntil, th.waiting[0].next) // which no limit may hold for
 	case th.rateUntil > now && th.readyLen() > 0:
 		return th.rateUntil
 	case len(th.waiting) > 0:
