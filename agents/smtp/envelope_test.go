@@ -90,7 +90,7 @@ func TestLargeBody(t *testing.T) {
 	}
 	for _, body := range []string{b.String(), strings.Repeat("y", pieceSize) + "\n.\r", strings.Repeat(".\n", pieceSize)} {
 		s := newSink(t, "PIPELINING", "CHUNKING", "SIZE")
-		d := start(t, quick)
+		d := start(t, nil)
 		res := d.deliver(letterOf("Subject: x\n\n", body, "a@x.test"), s.host())
 		m := s.received()
 		if outcome(res) != "ok 2.0.0" || len(m) != 1 {

@@ -94,7 +94,6 @@ func TestGoSMTP(t *testing.T) {
 	host := "[127.0.0.1]:" + ln.Addr().String()[len("127.0.0.1:"):]
 	for _, chunking := range []bool{true, false} {
 		d := start(t, func(o *options) {
-			quick(o)
 			o.chunking = chunking
 			o.tls.mode = tlsMust
 		})
