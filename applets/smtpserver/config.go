@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"zmailer/shellcfg"
@@ -200,6 +201,7 @@ func (c *config) useACME(a *acmeClient) {
 
 // check finds what only the whole file can show.
 func (c *config) check(file string) error {
+	c.limits.sessions = min(c.limits.sessions, sessionsFor(descriptors()))
 	seen := make(map[string]bool)
 	for _, l := range c.listens {
 		if seen[l.key()] {
@@ -237,4 +239,18 @@ func Check(ctx context.Context, conf *shellcfg.Conf, warnings io.Writer) error {
 		return proc.Exit(proc.Config, "%w", err)
 	}
 	return nil
+}
+
+// sessionsFor is how many sessions n descriptors are enough for: a connection and a
+// message file each, besides what the server has for itself. Without that bound they
+// would hold all of them, wait for the router, and keep each other from reaching it.
+func sessionsFor(n uint64) int { return max(1, int(min(n, 1<<30)-min(n, 24))/2) }
+
+// descriptors is how many the process may have.
+func descriptors() uint64 {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 1024
+	}
+	return limit.Cur
 }

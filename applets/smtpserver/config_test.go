@@ -185,3 +185,12 @@ func TestDaemon(t *testing.T) {
 	}
 	awaitLog(t, conf.LogPath("smtpserver"), "msg=stopped", 1)
 }
+
+// TestSessionsForDescriptors shows that sessions never take the last descriptors.
+func TestSessionsForDescriptors(t *testing.T) {
+	for n, want := range map[uint64]int{0: 1, 20: 1, 64: 20, 1024: 500, 1 << 20: 524276, 1<<64 - 1: 536870900} {
+		if got := sessionsFor(n); got != want {
+			t.Errorf("sessionsFor(%d) = %d, want %d", n, got, want)
+		}
+	}
+}
