@@ -198,9 +198,9 @@ smarthost() {
 # Mail is sent while each daemon is started anew, again and again.
 in_flight() {
 	echo 'MAILBOX=maildir:%h/Maildir' >>/etc/zmailer/zmailer.conf
-	rm -rf /home/ann/Maildir
+	echo mx.test >>/etc/zmailer/db/localnames # where the load sends to
 	systemctl restart zmailer
-	/test/load send -addr 127.0.0.1:25 -ledger /test/ledger -n 1500 -sendmail /usr/sbin/sendmail -limit 4m >/test/sent 2>&1 &
+	/test/load send -addr 127.0.0.1:25 -ledger /test/ledger -n 5000 -sendmail /usr/sbin/sendmail -limit 4m >/test/sent 2>&1 &
 	load=$! rounds=0
 	while kill -0 $load 2>/dev/null; do
 		for daemon in $daemons; do
