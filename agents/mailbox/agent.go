@@ -3,6 +3,7 @@
 //
 //	|program   runs a program with the message on its standard input
 //	/file      appends to an mbox file
+//	/dir/      delivers to a Maildir, which is made if it is not there
 //	user       delivers to the user's mailbox: mbox or Maildir
 //
 // Aliases and .forward files are the router's work, done before. Which program or

@@ -202,6 +202,45 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// A path that ends with a slash is a Maildir. What a directory without one is meant to
+// be is not guessed.
+func TestFileMaildir(t *testing.T) {
+	s := newSite(t, "maildir:%h/Maildir", nil)
+	dir := s.dir + "/ann/Maildir"
+	m := protocoltest.To("s@example.net", to(dir+"/"), to(dir+"//"), to("ann"), to(s.dir+"/none/M/"), to(s.dir+"/users/"), to(dir+"/"))
+	m.Groups[0].Rcpts[5].Privilege = nobodyUID
+	got := s.deliver(m)
+	for i, w := range []struct {
+		action dsn.Action
+		status string
+	}{{dsn.OK, "2.1.5"}, {dsn.OK, "2.1.5"}, {dsn.OK, "2.1.5"}, {dsn.Deferred, "4.2.0"}, {dsn.Deferred, "4.2.0"}, {dsn.Failed, "5.7.1"}} {
+		want(t, got[i], w.action, w.status)
+	}
+	if got[0].Text != "delivered to Maildir Maildir" {
+		t.Errorf("%s", got[0].Text)
+	}
+	letters := maildirFiles(t, dir)
+	if len(letters) != 3 {
+		t.Errorf("%d letters", len(letters))
+	}
+	for _, text := range letters {
+		if !strings.HasPrefix(text, "Return-Path: <s@example.net>\n") || !strings.HasSuffix(text, "\n\nhello\n") {
+			t.Errorf("letter:\n%s", text)
+		}
+	}
+	for _, part := range []string{"cur", "tmp"} {
+		if e, err := os.ReadDir(dir + "/" + part); err != nil || len(e) != 0 {
+			t.Errorf("%s: %v %v", part, e, err)
+		}
+	}
+	for _, path := range []string{dir, dir + "/."} {
+		r := s.deliver(protocoltest.To("s@example.net", to(path)))[0]
+		if want(t, r, dsn.Deferred, "4.2.0"); !strings.Contains(r.Text, "a directory; add a slash for a Maildir") {
+			t.Errorf("%s", r.Text)
+		}
+	}
+}
+
 // What is in the place of a mailbox but is none is refused and left alone.
 func TestRefused(t *testing.T) {
 	s := newSite(t, "mbox:$/box/%u", nil)

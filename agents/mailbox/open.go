@@ -19,7 +19,10 @@ type refusal struct {
 
 func (r *refusal) Error() string { return fmt.Sprintf("%s: refused: %s", r.path, r.why) }
 
-const secondName = "it has a second name (hard link)"
+const (
+	secondName = "it has a second name (hard link)"
+	aDirectory = "a directory"
+)
 
 // openDir opens a directory that the administrator chose; symbolic links on the
 // way are his.
@@ -81,7 +84,7 @@ func openMailFile(dir int, path string, uid int, mode uint32) (int, unix.Stat_t,
 	case unix.ELOOP:
 		return -1, st, &refusal{path, "a symbolic link"}
 	case unix.EISDIR:
-		return -1, st, &refusal{path, "a directory"}
+		return -1, st, &refusal{path, aDirectory}
 	case unix.ENXIO:
 		return -1, st, &refusal{path, "not a regular file"}
 	default:

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -56,7 +57,8 @@ func (a *agent) controlling(uid int) (u users.User, as identity.Identity, refuse
 	return u, as, nil
 }
 
-// file appends to a file.
+// file appends to a file, or delivers to a Maildir: a path that ends with a slash, as
+// Postfix and Exim have it.
 func (a *agent) file(ctx context.Context, c *copyOf) dsn.Result {
 	_, as, refuse := a.controlling(c.rcpt.Privilege)
 	if refuse != nil {
@@ -69,10 +71,28 @@ func (a *agent) file(ctx context.Context, c *copyOf) dsn.Result {
 	if r := looped(c); r != nil {
 		return *r
 	}
-	if err := a.mbox.deliver(ctx, target{path: name, as: as, mode: 0o600, log: c.d.Log}, a.letter(c, original(c))); err != nil {
+	kind, l := "file ", a.letter(c, original(c))
+	var err error
+	if strings.HasSuffix(c.rcpt.User, "/") {
+		kind = "Maildir "
+		err = a.maildir.deliver(maildirTarget{path: name, as: as}, maildirName(c.d.ID, c.rcpt.N, a.Hostname, l.Size()), l)
+	} else {
+		err = withRemedy(a.mbox.deliver(ctx, target{path: name, as: as, mode: 0o600, log: c.d.Log}, l))
+	}
+	if err != nil {
 		return a.failure(err, a.BounceOverQuota)
 	}
-	return deliveredTo("file " + path.Base(name))
+	return deliveredTo(kind + path.Base(name))
+}
+
+// withRemedy says how a directory is made a destination. The error is shared with the
+// others of its batch and stays as it is.
+func withRemedy(err error) error {
+	var refused *refusal
+	if errors.As(err, &refused) && refused.why == aDirectory {
+		return &refusal{refused.path, aDirectory + "; add a slash for a Maildir"}
+	}
+	return err
 }
 
 // program runs a program with the message.

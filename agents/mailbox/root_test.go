@@ -118,6 +118,47 @@ func TestRootMaildir(t *testing.T) {
 	}
 }
 
+// A Maildir that a list names is made and written with the rights of whoever owns the
+// list, and nowhere else.
+func TestRootFileMaildir(t *testing.T) {
+	s := rootSite(t, "mbox:$/box/%u")
+	others := s.dir + "/joe/Maildir"
+	if err := os.Mkdir(others, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(others, 0o777); err != nil { // 4002 could write there, and must not
+		t.Fatal(err)
+	}
+	if err := os.Symlink(others, s.dir+"/ann/link"); err != nil {
+		t.Fatal(err)
+	}
+	m := protocoltest.To("s@example.net", to(s.dir+"/ann/Maildir/"), to(others+"/"), to(s.dir+"/ann/link/"), to(s.dir+"/made/"), to(s.dir+"/joe/root/"))
+	for i := range 4 {
+		m.Groups[0].Rcpts[i].Privilege = 4002
+	}
+	m.Groups[0].Rcpts[4].Privilege = 0
+	for i, r := range s.deliver(m) {
+		if i == 0 || i == 4 {
+			want(t, r, dsn.OK, "2.1.5")
+		} else {
+			want(t, r, dsn.Deferred, "4.2.0")
+		}
+	}
+	for path, wantUID := range map[string]int{"/ann/Maildir": 4002, "/joe/root": 4001} { // root's are done as joe, the default user
+		for _, part := range []string{"", "/new", "/tmp", "/cur"} {
+			if uid, gid, mode := owner(t, s.dir+path+part); uid != wantUID || gid != wantUID || mode != 0o700 {
+				t.Errorf("%s%s: uid %d gid %d mode %o", path, part, uid, gid, mode)
+			}
+		}
+	}
+	if e, _ := os.ReadDir(others); len(e) != 0 {
+		t.Errorf("another user's Maildir was touched: %v", e)
+	}
+	if _, err := os.Lstat(s.dir + "/made"); err == nil {
+		t.Error("made with root's rights")
+	}
+}
+
 // Programs run as the user of the privilege, those of root as the default user.
 func TestRootProgram(t *testing.T) {
 	s := rootSite(t, "maildir:%h/Maildir")
