@@ -81,6 +81,10 @@ func TestQuotaMaildir(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	old := time.Now().Add(-time.Hour) // a fresh count is believed; there is one if the letters came in two batches
+	if err := os.Chtimes(box+"/maildirsize", old, old); err != nil {
+		t.Fatal(err)
+	}
 	want(t, s.deliver(protocoltest.To("s@example.net", to("ann")))[0], dsn.OK, "2.1.5")
 	want(t, s.deliver(protocoltest.To("s@example.net", to("ann")))[0], dsn.Deferred, "4.2.2")
 	// What is in the trash does not count, folders do.
@@ -92,7 +96,6 @@ func TestQuotaMaildir(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	old := time.Now().Add(-time.Hour) // a fresh count is believed
 	if err := os.Chtimes(box+"/maildirsize", old, old); err != nil {
 		t.Fatal(err)
 	}
