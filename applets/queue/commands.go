@@ -62,6 +62,7 @@ func changeCommand(op, use, short, done string) *cobra.Command {
 
 Give ids, or criteria, all of which must be met; in texts * and ? match as in file
 names. At a terminal the number of recipients is shown first and a yes is wanted.
+The exit status is 66 if an id is no message's; criteria may select nothing.
 
   zmailer ` + use + ` CR8H6M22HBRX5RRA
   zmailer ` + use + ` --host 'mx.example.net' --older 2d --dry-run`,
@@ -112,7 +113,7 @@ func change(cmd *cobra.Command, o *options, op, done string) error {
 			return err
 		}
 		if ok, err := confirm(cmd, would, done); !ok {
-			return err
+			return errors.Join(err, unknown(would))
 		}
 	}
 	progress := func(c *queuesock.Changed) {
@@ -130,7 +131,20 @@ func change(cmd *cobra.Command, o *options, op, done string) error {
 	if op == queuesock.OpRequeue || op == queuesock.OpFlush {
 		busy = "tried again if that fails"
 	}
-	return o.report(out, c, done, busy)
+	if err := o.report(out, c, done, busy); err != nil {
+		return err
+	}
+	return unknown(c)
+}
+
+// unknown is the error of ids that were given and that no message has: what the others
+// asked for has been done. Differs from Postfix's postsuper, which says nothing; Exim's
+// -M options fail as well.
+func unknown(c *queuesock.Changed) error {
+	if len(c.Unknown) == 0 {
+		return nil
+	}
+	return proc.Exit(proc.NoInput, "no such message in the spool: %s", strings.Join(c.Unknown, ", "))
 }
 
 func (o *options) report(out io.Writer, c *queuesock.Changed, done, busy string) error {

@@ -126,6 +126,39 @@ func TestEmpty(t *testing.T) {
 	}
 }
 
+// TestUnknownID: an id that no message has is told, in the status too, and does not keep
+// the others from what is asked for.
+func TestUnknownID(t *testing.T) {
+	in := newInstance(t)
+	const gone = "CR8H6M22HBRX5RRA"
+	joe := in.queue("ann@a.test", rcpt("smtp", "b.test", "joe@b.test"))
+	routed := in.submit(spool.RouterDir, "ann@a.test", "")
+	in.start()
+	fails := func(want string, args ...string) {
+		t.Helper()
+		out, err := in.run(args...)
+		if proc.Code(err) != proc.NoInput || !strings.Contains(err.Error(), "no such message in the spool: "+gone) || !strings.Contains(out, want) {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+	for _, verb := range verbs {
+		fails(verb.done+": 0 recipients", verb.use, gone)
+		fails("would be "+verb.done+": 0 recipients", verb.use, "--dry-run", gone)
+	}
+	fails("rerouted: 0 recipients", "reroute", "--quiet", gone)
+	fails(`"unknown":["`+gone+`"]`, "hold", "--json", gone)
+	in.want("held: 0 recipients", "hold", routed) // it is there, and not to be held
+	in.want("released: 0 recipients", "release", joe)
+	fails("deleted: 1 recipients of 1 messages", "delete", gone, strings.ToLower(joe))
+	in.until("the message to go", func() bool {
+		_, err := os.Stat(in.spool.ControlPath(spool.ID(joe)))
+		return os.IsNotExist(err)
+	})
+	if _, err := in.run("delete", joe); proc.Code(err) != proc.NoInput {
+		t.Errorf("deleted twice: %v", err)
+	}
+}
+
 func TestChanges(t *testing.T) {
 	in := newInstance(t)
 	joe := in.queue("ann@a.test", rcpt("smtp", "b.test", "joe@b.test"), rcpt("smtp", "c.test", "ben@c.test"))
@@ -141,6 +174,7 @@ func TestChanges(t *testing.T) {
 	in.want("held", "mailq", eve)
 	in.want(eve+"!", "mailq")
 	in.want("held: 0 recipients", "hold", eve)
+	in.want("held: 0 recipients", "hold", "--sender", "nobody@*")
 	in.want("released: 1 recipients", "release", "--state", "held")
 	in.want("deleted: 1 recipients of 1 messages", "delete", "--domain", "c.test")
 	in.want("expired: 1 recipients of 1 messages", "expire", "--sender", "<>")

@@ -2,6 +2,9 @@ package scheduler
 
 import (
 	"cmp"
+	"errors"
+	"io/fs"
+	"os"
 	"slices"
 	"time"
 
@@ -71,6 +74,7 @@ func (c *client) change(req *queuesock.Request, fn change) error {
 	if err := ch.awaitScan(); err != nil {
 		return err
 	}
+	ch.total.Unknown = unknown(c.q.spool, req.Select.IDs) // before they are deleted
 	scanned, err := c.each(&req.Select, func(s *seen) error {
 		ns, all, err := c.selected(s, &req.Select)
 		if err != nil || len(ns) == 0 {
@@ -139,6 +143,29 @@ func (q *Queue) scanned(ids []string) float64 {
 		return 1
 	}
 	return min(max(0.01, float64(q.scan.dirs)/float64(len(spool.HashDirs()))), 0.99)
+}
+
+// unknown returns the ids that no message in the spool has.
+func unknown(s *spool.Spool, ids []string) (list []string) {
+	for _, text := range ids {
+		if id, err := spool.ParseID(text); err != nil || !there(s, id) {
+			list = append(list, text)
+		}
+	}
+	return list
+}
+
+// there says whether a message is in the spool, in whatever state.
+func there(s *spool.Spool, id spool.ID) bool {
+	for range 2 { // it may be moved from a directory to one looked at before
+		for _, path := range []string{s.ControlPath(id), s.QueuePath(id), s.Path(spool.RouterDir, id),
+			s.Path(spool.DeferredDir, id), s.Path(spool.FreezerDir, id), s.Path(spool.PostmanDir, id)} {
+			if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // carryOut changes the messages of the batch, and tells of the progress.

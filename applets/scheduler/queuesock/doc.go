@@ -62,6 +62,9 @@ type Changed struct {
 	Busy       int `json:"busy"`    // recipients being delivered just now: not touched
 	Scanned    int `json:"scanned"` // messages looked at
 
+	// Unknown are the ids of the selection that no message in the spool has.
+	Unknown []string `json:"unknown,omitempty"`
+
 	// Reading is the part of the queue that the scheduler has read since its start,
 	// as long as it waits for the rest.
 	Reading float64 `json:"reading,omitempty"`
