@@ -23,6 +23,7 @@ var (
 	errMIME       = refuse(554, 5, 6, 0, "Message is not well-formed MIME, or too complicated")
 	errConvert    = refuse(554, 5, 6, 2, "Binary content that is signed, or may not be encoded, cannot be sent on")
 	errNeedBDAT   = refuse(503, 5, 5, 1, "Error: BODY=BINARYMIME needs BDAT")
+	errUnixChunk  = refuse(503, 5, 5, 1, "Error: BDAT needs lines that end with CR LF")
 	errSize       = refuse(552, 5, 3, 4, "Message size exceeds the limit")
 	errStorage    = refuse(452, 4, 3, 1, "Insufficient system storage, try again later")
 	errQueue      = refuse(451, 4, 3, 0, "Error: queue file could not be written, try again later")
@@ -296,6 +297,12 @@ func (s *session) chunkCommand(arg string) error {
 	if !ok {
 		// Where the chunk ends is unknown.
 		s.say(refuse(501, 5, 5, 4, "Syntax: BDAT octets [LAST]"))
+		s.farewell("4.7.0 " + s.cfg.conf.Hostname + " Error: chunk of unknown length")
+		return nil
+	}
+	if s.ends.unix() {
+		// And where it ended has been lost with the line ends.
+		s.say(errUnixChunk)
 		s.farewell("4.7.0 " + s.cfg.conf.Hostname + " Error: chunk of unknown length")
 		return nil
 	}

@@ -5,7 +5,8 @@ import "io"
 // lineEnds lets a local program speak with the line ends of UNIX, as "sendmail -bs"
 // always could: if the first line ends with a bare LF, each one gets its CR. A program
 // that begins with CR LF keeps to it. Nothing can be smuggled, for there is nobody
-// between the program and us whose idea of a line could differ.
+// between the program and us whose idea of a line could differ. Octets that were counted
+// before the CRs came in would end elsewhere: such a session has no BDAT.
 type lineEnds struct {
 	src    io.Reader
 	known  bool // how the first line ends
@@ -35,3 +36,7 @@ func (l *lineEnds) Read(p []byte) (int, error) {
 	}
 	return w, err
 }
+
+// unix says that lines end with a bare LF. It may be asked of a nil lineEnds: that of a
+// client on the network.
+func (l *lineEnds) unix() bool { return l != nil && l.known && !l.strict }

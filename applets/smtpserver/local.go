@@ -54,7 +54,8 @@ func localSession(ctx context.Context, conf *shellcfg.Conf, sp *spool.Spool, in 
 		srv: newServer(log, sp, cfg), cfg: cfg, limits: &cfg.limits, log: log, ctx: ctx, conn: &pipe{in, out},
 		role: roleMX, local: &who, relay: true, name: found("localhost"), begun: time.Now(),
 	}
-	s.in.init(&lineEnds{src: in}, s.beforeRead)
+	s.ends = &lineEnds{src: in}
+	s.in.init(s.ends, s.beforeRead)
 	s.run()
 	if errors.Is(s.trouble, io.EOF) || s.trouble == nil && !s.done {
 		return io.ErrUnexpectedEOF

@@ -315,6 +315,44 @@ func TestLocalSession(t *testing.T) {
 	}
 }
 
+// TestLocalChunks: the octets of BDAT are counted with the line ends that the program
+// sent. What stands behind it must not be taken for commands.
+func TestLocalChunks(t *testing.T) {
+	conf := testConf(t)
+	sp, err := conf.OpenSpool()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const body, inner = "Subject: x\r\n\r\nhi\r\n", "MAIL FROM:<eve>\r\nRCPT TO:<ann>\r\nDATA\r\nno\r\n.\r\n"
+	for _, c := range []struct {
+		unix bool
+		want int
+	}{{false, 1}, {true, 0}} {
+		ends := func(s string) string {
+			if c.unix {
+				return strings.ReplaceAll(s, "\r", "")
+			}
+			return s
+		}
+		chunk := ends(body + inner)
+		in := ends("EHLO here\r\nMAIL FROM:<joe>\r\nRCPT TO:<ann>\r\nBDAT ") + fmt.Sprint(len(chunk)) + ends(" LAST\r\n") + chunk + ends("QUIT\r\n")
+		var out strings.Builder
+		err := Session(t.Context(), conf, strings.NewReader(in), &out, LocalUser{Uid: os.Getuid(), Name: "joe"})
+		if err != nil || strings.Count(out.String(), "queued") != c.want ||
+			strings.Contains(out.String(), "503 5.5.1 Error: BDAT needs") != c.unix || strings.Contains(out.String(), "CHUNKING") == c.unix {
+			t.Errorf("LF %v: %v\n%s", c.unix, err, out.String())
+		}
+		for _, m := range messages(t, sp) {
+			if m.env.From != "joe" && m.env.From != "joe@"+conf.Hostname {
+				t.Errorf("from %s", m.env.From)
+			}
+		}
+	}
+	if n := len(messages(t, sp)); n != 1 {
+		t.Errorf("%d messages", n)
+	}
+}
+
 // TestLineEnds: whatever the sizes of the reads, one CR before each LF.
 func TestLineEnds(t *testing.T) {
 	for _, c := range []struct{ in, want string }{

@@ -33,6 +33,7 @@ type session struct {
 	clientText string
 	name       *lookup    // reverse DNS, under way
 	local      *LocalUser // the user behind standard input; nil for a client on the network
+	ends       *lineEnds  // of the local user
 	relay      bool       // may send to everybody
 	limits     *limits    // of the configuration, or of its own
 	hold, tags string     // for all its messages, by a hook

@@ -155,7 +155,10 @@ func (s *session) hello(name string, extended, lmtp bool) {
 	b = append(b, s.cfg.conf.Hostname...)
 	b = append(b, "\r\n250-PIPELINING\r\n250-SIZE "...)
 	b = strconv.AppendInt(b, s.limits.size, 10)
-	b = append(b, "\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-BINARYMIME\r\n"...)
+	b = append(b, "\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n"...)
+	if !s.ends.unix() {
+		b = append(b, "250-CHUNKING\r\n250-BINARYMIME\r\n"...)
+	}
 	if s.cfg.tls != nil && s.tls == nil && s.local == nil && s.cfg.certs.ready() {
 		b = append(b, "250-STARTTLS\r\n"...)
 	}
