@@ -95,6 +95,7 @@ type pageRun struct {
 	check  string            // what a piece of configuration has to pass
 	ids    map[string]string // of the page: the real ones
 	report []string          // parts of the status report that the page has shown
+	status []string          // the real ones, as commands of the page printed them
 
 	real, shown *strings.Replacer // paths, from the page's to the test's and back
 }
@@ -162,8 +163,12 @@ func (p *pageRun) command(text string) (string, error) {
 	if stdin, err := os.ReadFile(p.ts.MkAbs("stdin")); err == nil { // what somebody would type
 		cmd.Stdin = strings.NewReader(string(stdin))
 	}
-	out, err := cmd.CombinedOutput()
-	return p.shown.Replace(string(out)), err
+	b, err := cmd.CombinedOutput()
+	out := p.shown.Replace(string(b))
+	if text == "mailq -ss" {
+		p.status = append(p.status, out)
+	}
+	return out, err
 }
 
 // commands runs a block of commands, each of which must succeed.
@@ -263,7 +268,8 @@ func (p *pageRun) zone(b *block) {
 func (p *pageRun) reportPart(b *block) { p.report = append(p.report, b.lines()...) }
 
 // compareReport compares the parts of "mailq -ss" on the page with a real one: each has
-// the lines of the other, in the same order.
+// the lines of the other, in the same order. It can be one of those that the page's
+// commands printed, since they may have ended what there was to report.
 func (p *pageRun) compareReport() {
 	label := func(lines []string) (list []string) {
 		for _, line := range lines {
@@ -274,11 +280,14 @@ func (p *pageRun) compareReport() {
 	want := label(p.report)
 	var got []string
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		out, _ := p.command("mailq -ss") // its status is about the mailer
-		got = label(strings.Split(strings.TrimSuffix(out, "\n"), "\n"))
-		if slices.Equal(got, want) {
-			return
+		p.command("mailq -ss") // its status is about the mailer
+		for _, out := range p.status {
+			got = label(strings.Split(strings.TrimSuffix(out, "\n"), "\n"))
+			if slices.Equal(got, want) {
+				return
+			}
 		}
+		p.status = p.status[:0]
 	}
 	p.ts.Fatalf("mailq -ss has the lines\n%s\nand the page\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 }
