@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,7 +42,7 @@ func LockPidFile(path string) (*PidFile, error) {
 		f.Close()
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := lock(f, path); err != nil {
 		defer f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, &ErrRunning{Path: path, Pid: readPid(f)}
@@ -57,6 +58,21 @@ func LockPidFile(path string) (*PidFile, error) {
 		return nil, err
 	}
 	return &PidFile{f}, nil
+}
+
+// probeTime is how long somebody who calls Running may keep a daemon from its start,
+// should the machine be busy just then.
+const probeTime = time.Second
+
+// lock takes the exclusive lock of f. It waits for those who only look whether somebody
+// has it.
+func lock(f *os.File, path string) error {
+	for end := time.Now().Add(probeTime); ; time.Sleep(5 * time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || holder(path) != 0 || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // Close gives the lock up. The file stays: removing it would race with a daemon

@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestGetopt(t *testing.T) {
@@ -98,4 +101,27 @@ func FuzzGetopt(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestPidFileProbed: who looks whether a daemon runs does not keep it from its start.
+func TestPidFileProbed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pid")
+	first, err := LockPidFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	probe, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(probe.Fd()), unix.LOCK_SH); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(20*time.Millisecond, func() { probe.Close() })
+	second, err := LockPidFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.Close()
 }
