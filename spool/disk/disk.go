@@ -44,8 +44,19 @@ type Disk interface {
 	// SyncDir makes names in a directory durable. The caller may lack the right to
 	// read it.
 	SyncDir(path string) error
-	// SyncFS makes the file system that holds the directory durable.
-	SyncFS(path string) error
+	// OpenFS opens the file system that holds the directory.
+	OpenFS(path string) (FS, error)
+}
+
+// An FS is a file system that is held open, to be synced. The kernel reports a
+// failed write to those who had it open then, once to each: what was written
+// before OpenFS is not proved by a Sync.
+type FS interface {
+	// Sync makes everything in the file system durable. It fails if a write has
+	// failed since OpenFS or since the Sync before: what was written until then may
+	// be lost, whatever a later Sync says.
+	Sync() error
+	Close() error
 }
 
 // OS is the disk of the operating system.
@@ -56,7 +67,8 @@ type system struct{}
 type file struct{ fd int }
 
 func open(path string, flags int, mode fs.FileMode) (*file, error) {
-	fd, err := OpenFD(path, flags|unix.O_NOFOLLOW, uint32(mode))
+	// O_NONBLOCK is for the FIFO that somebody has put there.
+	fd, err := OpenFD(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, uint32(mode))
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -226,14 +238,23 @@ func syncUnreadable(dir string) error {
 	return unix.Syncfs(fd)
 }
 
-func (system) SyncFS(path string) error {
-	d, err := os.Open(path)
+type fileSystem struct{ d *os.File }
+
+func (system) OpenFS(path string) (FS, error) {
+	d, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer d.Close()
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return fmt.Errorf("syncfs %s: %w", path, err)
+	return fileSystem{d}, nil
+}
+
+func (s fileSystem) Sync() error {
+	// Linux reports an error and clears it for this descriptor in one step; EINTR is
+	// none of those.
+	if err := retry(func() error { return unix.Syncfs(int(s.d.Fd())) }); err != nil {
+		return fmt.Errorf("syncfs %s: %w", s.d.Name(), err)
 	}
 	return nil
 }
+
+func (s fileSystem) Close() error { return s.d.Close() }

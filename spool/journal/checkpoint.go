@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -76,19 +77,26 @@ func (j *Journal) checkpoint() error {
 	if len(old) == 0 {
 		return nil
 	}
-	err := j.disk.SyncFS(j.root)
+	syncErr := j.fs.Sync()
+	if syncErr != nil {
+		// The kernel does not say which files it was. A session may have written its
+		// file before the error and come to the journal after it.
+		j.doubt = time.Now().Add(settle)
+		j.log.Error("ALERT: message files may not be on the disk; the journal keeps them", "err", syncErr)
+	}
 	for i, seg := range old {
-		if err == nil {
-			err = j.drop(seg)
+		do := j.drop
+		if seg.created.Before(j.doubt) {
+			do = j.keep
 		}
-		if err != nil {
+		if err := do(seg); err != nil {
 			j.segMu.Lock()
 			j.retired = append(j.retired, old[i:]...)
 			j.segMu.Unlock()
-			return err
+			return errors.Join(syncErr, err)
 		}
 	}
-	return nil
+	return syncErr
 }
 
 // drop clears a segment's header and keeps the file for reuse, or removes it: also
@@ -131,11 +139,7 @@ func (j *Journal) Close() error {
 	if j.active != nil {
 		j.retire()
 	}
-	err := j.checkpoint()
-	if e := j.lock.Close(); err == nil {
-		err = e
-	}
-	return err
+	return errors.Join(j.checkpoint(), j.fs.Close(), j.lock.Close())
 }
 
 func segmentPath(dir string, n int) string { return filepath.Join(dir, fmt.Sprintf("%08d.seg", n)) }

@@ -2,7 +2,6 @@ package journal
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -24,7 +23,8 @@ import (
 //
 // journal/done.<incarnation>: one id a line; done.<incarnation>.old is the file before the
 // last rotation. An entry matters for as long as the segment that holds the
-// message may, which is much less than the time between two rotations.
+// message may, which is much less than the time between two rotations; while
+// segments are kept there are none.
 type DoneLog struct {
 	path string
 	kick chan struct{}
@@ -101,6 +101,9 @@ func (d *DoneLog) openLocked() error {
 	if err != nil {
 		return err
 	}
+	if f, err = regular(f); err != nil {
+		return err
+	}
 	st, err := f.Stat()
 	if err == nil {
 		err = disk.OS.SyncDir(filepath.Dir(d.path))
@@ -140,7 +143,8 @@ func (d *DoneLog) sync() {
 		err = errors.Join(err, os.NewSyscallError("fdatasync", unix.Fdatasync(int(f.Fd()))))
 	}
 	d.mu.Lock()
-	full := d.size >= doneMaxSize && time.Since(d.rotated) >= doneMinAge
+	full := d.size >= doneMaxSize && time.Since(d.rotated) >= doneMinAge &&
+		!anyKept(filepath.Dir(d.path))
 	gone := f != nil && !d.inPlace(f)
 	if full && err == nil {
 		d.rotated = time.Now()
@@ -163,7 +167,7 @@ func (d *DoneLog) inPlace(f *os.File) bool {
 	if err != nil {
 		return false
 	}
-	found, err := os.Stat(d.path)
+	found, err := os.Lstat(d.path)
 	return err == nil && os.SameFile(own, found)
 }
 
@@ -199,18 +203,29 @@ func readDone(dir, boot string) (map[spool.ID]bool, error) {
 		return nil, err
 	}
 	for _, path := range paths {
-		b, err := os.ReadFile(path)
-		if err != nil {
+		if err := readDoneFile(path, done); err != nil {
 			return nil, err
-		}
-		sc := bufio.NewScanner(bytes.NewReader(b))
-		for sc.Scan() {
-			if id, err := spool.ParseID(sc.Text()); err == nil { // a torn last line is no id
-				done[id] = true
-			}
 		}
 	}
 	return done, nil
+}
+
+func readDoneFile(path string, done map[spool.ID]bool) error {
+	f, err := openRegular(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	sc := bufio.NewScanner(f)
+	for sc.Scan() {
+		if id, err := spool.ParseID(sc.Text()); err == nil { // a torn last line is no id
+			done[id] = true
+		}
+	}
+	if err := sc.Err(); err != nil && !errors.Is(err, bufio.ErrTooLong) { // that one is garbage
+		return err
+	}
+	return nil
 }
 
 func earlierDone(dir, boot string) ([]string, error) {

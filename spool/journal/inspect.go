@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"zmailer/spool"
@@ -31,11 +30,11 @@ type Segment struct {
 
 // Inspect looks at the segment at path without changing it.
 func Inspect(path string) (Segment, error) {
-	boot, err := spool.Incarnation(filepath.Dir(path))
+	boot, err := spool.Incarnation(filepath.Dir(filepath.Dir(path))) // of the spool
 	if err != nil {
 		return Segment{}, err
 	}
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return Segment{}, err
 	}

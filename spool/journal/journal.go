@@ -28,9 +28,24 @@
 //
 // A header is durable before the first record is acknowledged. A segment's header
 // is cleared only after a syncfs that began after its last record's file was
-// renamed into router/. A descriptor whose sync failed is never synced again: the
+// renamed into router/. The file system is held open for that from before the
+// first of these files is written: the kernel reports a failed write only to who
+// had it open then. A descriptor whose sync failed is never synced again: the
 // kernel reports such an error once, and a second success would be a lie. The
 // segment is abandoned with what it holds, and the next message opens another.
+//
+// # After an error of the disk
+//
+// When the syncfs fails, any file written until then may be lost, and no later
+// syncfs proves the contrary. The segments begun until then, and until two seconds
+// after, are kept as <n>.kept.seg until another incarnation replays them like all
+// others. The log has an ALERT. As long as one is kept, so are the segments that a
+// server finds at its start, and the done log is not rotated: it has to know
+// what was delivered when they are replayed. With sixteen kept segments no more
+// messages are taken (ENOSPC: 452), with another ALERT.
+// What a server that was killed has left of this incarnation, with none
+// kept, is dropped after a syncfs of the next server: Linux reports an error to it,
+// too, unless somebody else has been told since.
 package journal
 
 import (
@@ -72,8 +87,8 @@ var castagnoli = sync.OnceValue(func() *crc32.Table { return crc32.MakeTable(crc
 // process at a time has it open.
 type Journal struct {
 	dir  string
-	root string
 	disk disk.Disk
+	fs   disk.FS // of the message files, open since before the first was written
 	log  *slog.Logger
 	boot string
 	lock *os.File
@@ -89,10 +104,13 @@ type Journal struct {
 	segMu   sync.Mutex // guards what follows
 	retired []*segment // full or old: to be dropped after a syncfs
 	free    []string
+	kept    int           // segments on disk that only a replay may drop
 	next    int           // number of the next segment
 	kick    chan struct{} // a segment was retired
 	stop    chan struct{}
 	stopped sync.WaitGroup
+
+	doubt time.Time // segments begun before are not to be dropped; the checkpoint's
 }
 
 // An entry is one message that waits to be durable.
@@ -123,7 +141,7 @@ func Open(s *spool.Spool, log *slog.Logger) (*Journal, error) {
 		return nil, err
 	}
 	j := &Journal{
-		dir: filepath.Join(s.Root, spool.JournalDir), root: s.Root, disk: diskOf(s), log: log, boot: boot,
+		dir: filepath.Join(s.Root, spool.JournalDir), disk: diskOf(s), log: log, boot: boot,
 		kick: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	// A router or scheduler that has just recovered still holds the lock for a moment.
@@ -136,24 +154,32 @@ func Open(s *spool.Spool, log *slog.Logger) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
+	if j.fs, err = j.disk.OpenFS(s.Root); err != nil {
+		return nil, errors.Join(err, j.lock.Close())
+	}
 	if err := j.collect(); err != nil {
-		j.lock.Close()
-		return nil, err
+		return nil, errors.Join(err, j.fs.Close(), j.lock.Close())
 	}
 	j.stopped.Go(j.checkpoints)
 	return j, nil
 }
 
 // collect lists the segments left by an earlier process of this boot: the used
-// ones are dropped at the first checkpoint, the free ones are used again.
+// ones are dropped at the first checkpoint, the free ones are used again. If that
+// process had to keep one, the used ones are kept.
 func (j *Journal) collect() error {
 	paths, err := segmentPaths(j.dir)
 	if err != nil {
 		return err
 	}
+	doubt := anyKept(j.dir)
 	for _, path := range paths {
 		if n := segmentNumber(path); n >= j.next {
 			j.next = n + 1
+		}
+		if isKept(path) {
+			j.kept++
+			continue
 		}
 		used, err := hasHeader(path)
 		if err != nil {
@@ -163,11 +189,16 @@ func (j *Journal) collect() error {
 			j.free = append(j.free, path)
 			continue
 		}
-		f, err := j.disk.Open(path)
+		f, err := openSegment(j.disk, path)
 		if err != nil {
 			return err
 		}
 		j.retired = append(j.retired, &segment{path: path, f: f})
+	}
+	if doubt {
+		j.doubt = time.Now()
+		j.log.Error("ALERT: the journal keeps messages that may not be on the disk", "size", j.kept)
+		j.alertFull()
 	}
 	if len(j.retired) > 0 {
 		j.wake()
@@ -319,12 +350,15 @@ func (j *Journal) room(size int64) error {
 }
 
 func (j *Journal) newSegment() (seg *segment, err error) {
+	if err := j.mayGrow(); err != nil {
+		return nil, err
+	}
 	path, fresh := j.takeFree()
 	var f disk.File
 	if fresh {
 		f, err = j.disk.Allocate(path, segmentSize)
 	} else {
-		f, err = j.disk.Open(path)
+		f, err = openSegment(j.disk, path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)

@@ -17,8 +17,11 @@ const lockWait = 2 * time.Second
 // lockDir takes the journal's lock, which a server holds as long as it runs, or
 // fails with errInUse.
 func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
+		return nil, err
+	}
+	if f, err = regular(f); err != nil {
 		return nil, err
 	}
 	err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
@@ -48,10 +51,6 @@ func ownedAs(f *os.File, dir string) error {
 	if own.Uid == want.Uid && own.Gid == want.Gid {
 		return nil
 	}
-	// The directory is not root's, and what is in it can be anything.
-	if own.Mode&unix.S_IFMT != unix.S_IFREG || own.Nlink != 1 {
-		return errors.New("lock is not a regular file with exactly one link")
-	}
 	return f.Chown(int(want.Uid), int(want.Gid))
 }
 
@@ -61,7 +60,7 @@ var errInUse = errors.New("in use by another process")
 // until the file is closed. It is taken before the journal's lock: who finds that
 // one taken while he holds this one knows that its holder has recovered.
 func lockRecovery(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}

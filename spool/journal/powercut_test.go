@@ -191,8 +191,10 @@ func oneFault(t *testing.T, sc scenario, live, after string, at int, fault diskt
 // noSync is the disk without its syncs: what is recovered here meets no second cut.
 type noSync struct{ disk.Disk }
 
-func (noSync) SyncDir(string) error { return nil }
-func (noSync) SyncFS(string) error  { return nil }
+func (noSync) SyncDir(string) error           { return nil }
+func (noSync) OpenFS(string) (disk.FS, error) { return noSync{}, nil }
+func (noSync) Sync() error                    { return nil }
+func (noSync) Close() error                   { return nil }
 
 // wipe empties a spool, which is much faster than making another one.
 func wipe(t *testing.T, root string) {

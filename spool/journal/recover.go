@@ -78,9 +78,23 @@ func recoverLocked(s *spool.Spool, log *slog.Logger, boot string) (st Stats, err
 	if err != nil {
 		return st, err
 	}
+	// Opened before the first message is restored, to hear of each failed write.
+	fsys, err := diskOf(s).OpenFS(s.Root)
+	if err != nil {
+		return st, err
+	}
+	defer fsys.Close()
+	var restored []spool.ID
+	defer func() {
+		// Of what is not proved to be durable nothing stays: the next attempt would
+		// find it in the page cache and take it for intact.
+		for _, id := range restored {
+			err = errors.Join(err, diskOf(s).Remove(s.Path(spool.RouterDir, id)))
+		}
+	}()
 	var replayed []string
 	for _, path := range paths {
-		earlier, err := replaySegment(s, log, path, boot, done, &st)
+		earlier, err := replaySegment(s, log, path, boot, done, &st, &restored)
 		if err != nil {
 			return st, fmt.Errorf("journal segment %s: %w", path, err)
 		}
@@ -94,9 +108,10 @@ func recoverLocked(s *spool.Spool, log *slog.Logger, boot string) (st Stats, err
 	if err := removeFinished(s, done, &st); err != nil {
 		return st, err
 	}
-	if err := diskOf(s).SyncFS(s.Root); err != nil {
+	if err := fsys.Sync(); err != nil {
 		return st, err
 	}
+	restored = nil
 	for _, path := range replayed {
 		if err := diskOf(s).Remove(path); err != nil {
 			return st, err
@@ -113,7 +128,7 @@ func hasHeader(path string) (bool, error) {
 }
 
 func readHeader(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
@@ -133,12 +148,13 @@ func readHeader(path string) ([]byte, error) {
 
 // replaySegment restores the messages of a segment of an earlier boot. A segment
 // of this boot is left to the server.
-func replaySegment(s *spool.Spool, log *slog.Logger, path, boot string, done map[spool.ID]bool, st *Stats) (bool, error) {
+func replaySegment(s *spool.Spool, log *slog.Logger, path, boot string, done map[spool.ID]bool, st *Stats,
+	restored *[]spool.ID) (bool, error) {
 	h, err := readHeader(path)
 	if err != nil || h == nil || bootOf(h) == boot {
 		return false, err
 	}
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return false, err
 	}
@@ -159,8 +175,12 @@ func replaySegment(s *spool.Spool, log *slog.Logger, path, boot string, done map
 			st.Finished++
 			continue
 		}
+		before := st.Restored
 		if err := restore(s, log, id, msg, st); err != nil {
 			return false, err
+		}
+		if st.Restored > before {
+			*restored = append(*restored, id)
 		}
 	}
 }
@@ -190,20 +210,32 @@ func readRecord(f *os.File, off int64, epoch uint64) (spool.ID, []byte, error) {
 	return id, msg, nil
 }
 
+// readMessage reads a message file that a record can be compared with: a longer one
+// is as damaged as its first part.
+func readMessage(path string) ([]byte, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxMessage+1))
+}
+
 // restore puts a message back into router/ unless its file is there and whole. A
 // damaged file is replaced together with the control file made from it.
 func restore(s *spool.Spool, log *slog.Logger, id spool.ID, msg []byte, st *Stats) error {
 	places := []string{s.Path(spool.RouterDir, id), s.QueuePath(id), s.Path(spool.DeferredDir, id),
 		s.Path(spool.FreezerDir, id), s.Path(spool.PostmanDir, id)}
 	for _, path := range places {
-		b, err := os.ReadFile(path)
+		b, err := readMessage(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err != nil {
+		// What is no message file, or is one under two names, is replaced too.
+		if err != nil && !errors.Is(err, spool.ErrNotRegular) {
 			return err
 		}
-		if bytes.Equal(b, msg) {
+		if err == nil && bytes.Equal(b, msg) {
 			st.Intact++
 			return nil
 		}

@@ -45,6 +45,7 @@ type Disk struct {
 	dead  bool
 	log   []op
 	files map[string]*inode // as the running system sees them
+	lost  int               // writebacks that failed
 }
 
 // An inode is a file by identity; it keeps its content under all its names.
@@ -52,6 +53,7 @@ type inode struct {
 	data   []byte // as the running system sees it
 	synced []byte // as the disk surely has it
 	clean  bool   // no write since the last sync
+	lost   bool   // its writeback failed, and nobody tries again
 }
 
 type op struct {
@@ -236,18 +238,53 @@ func (d *Disk) SyncDir(path string) error {
 	}, nil)
 }
 
-// SyncFS implements disk.Disk.
-func (d *Disk) SyncFS(string) error {
+// Writeback is what the kernel does by itself, with a failing disk: what was not
+// synced of the file at path never gets there. The running system still sees it,
+// and only those who have the file system open hear of it.
+func (d *Disk) Writeback(path string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.inode(path).lost = true
+	d.lost++
+}
+
+// OpenFS implements disk.Disk. Failed writebacks of the past were reported to
+// somebody else.
+func (d *Disk) OpenFS(string) (disk.FS, error) {
+	var s *fileSystem
+	err := d.step(func() error { s = &fileSystem{d: d, heard: d.lost}; return nil }, nil)
+	if s == nil {
+		return nil, err
+	}
+	return s, err
+}
+
+type fileSystem struct {
+	d     *Disk
+	heard int // of so many failed writebacks
+}
+
+func (s *fileSystem) Sync() error {
+	d := s.d
 	return d.step(func() error {
 		for i := range d.log {
 			d.log[i].synced = true
 			d.log[i].ino.sync()
 		}
+		if s.heard < d.lost {
+			s.heard = d.lost
+			return syscall.EIO
+		}
 		return nil
 	}, nil)
 }
 
+func (s *fileSystem) Close() error { return s.d.step(func() error { return nil }, nil) }
+
 func (i *inode) sync() {
+	if i == nil || i.lost {
+		return
+	}
 	i.synced, i.clean = append([]byte(nil), i.data...), true
 }
 
@@ -263,7 +300,7 @@ func (f *file) put(p []byte, off int64) {
 		f.ino.data = append(f.ino.data, make([]byte, need-int64(len(f.ino.data)))...)
 	}
 	copy(f.ino.data[off:], p)
-	f.ino.clean = false
+	f.ino.clean, f.ino.lost = false, false
 	if _, err := f.real.WriteAt(p, off); err != nil {
 		panic(err)
 	}
@@ -370,9 +407,9 @@ func contents(names map[string]*inode, fresh func() string, check func(string)) 
 
 func (i *inode) survivor(choice int) []byte {
 	switch {
-	case i.clean, choice == 2:
+	case i.clean, choice == 2 && !i.lost:
 		return i.data
-	case choice == 0:
+	case choice == 0, i.lost:
 		return i.synced
 	}
 	// The first half of what differs got down.
