@@ -251,12 +251,6 @@ func (srv *server) leave(s *session) {
 // turnAway says why and closes. The few octets fit into the socket's buffer, so
 // nobody waits for the client to read them.
 func (srv *server) turnAway(c conn, spec listenSpec, s *session, why *turning) {
-	if !spec.tls {
-		if err := c.SetDeadline(time.Now().Add(time.Second)); err == nil {
-			c.Write([]byte("421 " + why.reply + "\r\n")) // the client is gone, or will see it
-		}
-	}
-	c.Close()
 	srv.counts.turnedAway.Inc()
 	srv.mu.Lock()
 	quiet := time.Since(srv.turned) < time.Second
@@ -267,6 +261,12 @@ func (srv *server) turnAway(c conn, spec listenSpec, s *session, why *turning) {
 	if !quiet {
 		srv.log.Warn("turned away", "client", s.clientText, "reason", why.cause)
 	}
+	if !spec.tls {
+		if err := c.SetDeadline(time.Now().Add(time.Second)); err == nil {
+			c.Write([]byte("421 " + why.reply + "\r\n")) // the client is gone, or will see it
+		}
+	}
+	c.Close()
 }
 
 // makeRoom ends the sessions that only wait, when most places are taken.
